@@ -1,0 +1,270 @@
+"""Stage 5: the adjoint and the tangent of a block.
+
+    Block  →  transpose(block, …)  →  Block  (reverse sweep)
+    Block  →  linearise(block, …)  →  Block  (forward sweep)
+
+One cotangent rule serves every ``Map``.  From ``T = Σ_over e(u, …)`` follows, for each
+element u that e reads,
+
+    ū += Σ T̄ ∂e/∂u      over the indices of T and ``over`` that u does not have,
+
+at the place where u was read: a scatter with u's offset.  ``Ghost`` is transposed by
+``Fold``.  This is the discrete adjoint: exact to rounding for the numbers that the
+forward code computes (Succi 2025, section 4, gives the continuous one).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import sympy
+
+from pdec.slope import in_terms_of_output
+from pdec.statements import (
+    Array,
+    Block,
+    Clear,
+    Fold,
+    Ghost,
+    GhostRow,
+    Map,
+    Origin,
+    Role,
+    Statement,
+)
+from pdec.symbolic import Access, accesses, indices_of, ordered
+
+BAR = "~bar"
+DOT = "~dot"
+PASSIVE = {Role.TARGET, Role.COORDINATE}
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A derived block: the primal statements it recomputes, and its own."""
+
+    recompute: Block
+    block: Block
+
+
+def bar(name: str) -> str:
+    """Name of an array's cotangent."""
+    return name + BAR
+
+
+def dot(name: str) -> str:
+    """Name of an array's tangent."""
+    return name + DOT
+
+
+def transpose(
+    block: Block, arrays: dict[str, Array], axes: tuple[str, ...], *, carried: bool = False
+) -> Derived:
+    """Derive the block that carries cotangents from its outputs to its inputs.
+
+    ``carried`` says that the cotangents of what the block makes come from elsewhere too
+    and only accumulate here.
+    """
+    active = _active(block, arrays)
+    statements: list[Statement] = []
+    for statement in reversed(block.statements):
+        if isinstance(statement, Ghost):
+            if statement.array in active:
+                what = Origin(f"adjoint of {statement.origin.text}", statement.origin.location)
+                statements.append(Fold(bar(statement.array), statement, what))
+            continue
+        assert isinstance(statement, Map)
+        if statement.writes in active and not statement.maximum:
+            statements += _cotangents(statement, arrays, axes, active)
+    if not carried:
+        statements = _inlined(_initialised(statements, block, arrays), arrays)
+    return Derived(_needed(block, statements), Block(f"{block.name}_vjp", tuple(statements)))
+
+
+def linearise(block: Block, arrays: dict[str, Array]) -> Derived:
+    """Derive the block that carries tangents from its inputs to its outputs."""
+    active = _active(block, arrays)
+    statements: list[Statement] = []
+    for statement in block.statements:
+        if isinstance(statement, Ghost):
+            if statement.array in active:
+                low, high = _linear(statement.low), _linear(statement.high)
+                what = Origin(f"tangent of {statement.origin.text}", statement.origin.location)
+                statements.append(Ghost(dot(statement.array), statement.axis, low, high, what))
+            continue
+        assert isinstance(statement, Map)
+        if statement.writes in active:
+            statements.append(_tangent(statement, active))
+    return Derived(_needed(block, statements), Block(f"{block.name}_jvp", tuple(statements)))
+
+
+def _linear(rows: tuple[GhostRow, ...]) -> tuple[GhostRow, ...]:
+    """Ghost rows without their constant parts."""
+    return tuple(row._replace(value=sympy.S.Zero) for row in rows)
+
+
+def _active(block: Block, arrays: dict[str, Array]) -> set[str]:
+    """Arrays of the block through which parameters, inputs or the state act."""
+    active = {
+        name
+        for name, array in arrays.items()
+        if array.role in (Role.PARAM, Role.INPUT, Role.STATE, Role.COEFFICIENT)
+    }
+    for statement in block.maps:
+        if any(a.array in active for a in statement.expr.atoms(Access)) and not statement.maximum:
+            active.add(statement.writes)
+    return active
+
+
+# --- cotangents ----------------------------------------------------------------------
+
+
+def _partials(statement: Map, active: set[str]) -> list[tuple[Access, sympy.Expr]]:
+    """∂e/∂u for every active element u that the statement reads."""
+    found = []
+    for access in accesses(statement.expr):
+        if access.array in active:
+            slope = in_terms_of_output(statement, access)
+            if slope != 0:
+                found.append((access, slope))
+    return found
+
+
+def _cotangents(
+    statement: Map, arrays: dict[str, Array], axes: tuple[str, ...], active: set[str]
+) -> list[Statement]:
+    """The contributions of one statement to the cotangents of what it reads."""
+    upstream = statement.target.of(bar(statement.writes))
+    running = {*statement.target.indices, *statement.over}
+    what = Origin(f"adjoint of {statement.origin.text}", statement.origin.location)
+    found: list[Statement] = []
+    for access, slope in _partials(statement, active):
+        value = upstream * slope
+        summed = running - set(access.indices)
+        absent = summed - indices_of(value)
+        if absent:
+            value *= sympy.Integer(math.prod(_size(name, statement, arrays) for name in absent))
+        over = ordered(summed - absent, axes)
+        target = access.of(bar(access.array))
+        found.append(Map(target, value, what, over, accumulate=True))
+    return found
+
+
+def _size(index: str, statement: Map, arrays: dict[str, Array]) -> int:
+    """Length of an index of a statement."""
+    return next(
+        axis.size
+        for access in (statement.target, *accesses(statement.expr))
+        for axis, name in zip(arrays[access.array].axes, access.indices, strict=True)
+        if name == index
+    )
+
+
+def _initialised(
+    statements: list[Statement], block: Block, arrays: dict[str, Array]
+) -> list[Statement]:
+    """Let the first contribution to a cotangent set it; clear ghost cells before it.
+
+    Cotangents of parameters, coefficients and inputs go on accumulating from call to
+    call; those of work arrays and of the state that the block starts from begin here.
+    """
+    made = {statement.writes for statement in block.maps}
+    states = {n for n, a in arrays.items() if a.role is Role.STATE} - set(block.outputs)
+    local = {bar(name) for name in (made | states)}
+    started: set[str] = set()
+    found: list[Statement] = []
+    for statement in _sets_first(statements):
+        name = statement.writes
+        if not isinstance(statement, Map) or name not in local or name in started:
+            found.append(statement)
+            continue
+        started.add(name)
+        base, whole = arrays[name.removesuffix(BAR)], not statement.target.offsets
+        if base.padded or not whole:
+            found.append(Clear(name, whole, statement.origin))
+        found.append(replace(statement, accumulate=not whole))
+    untouched = sorted({bar(name) for name in states} - started)
+    return found + [Clear(name, False, Origin(f"{name[:-4]} has no influence")) for name in untouched]
+
+
+def _sets_first(statements: list[Statement]) -> list[Statement]:
+    """Move a contribution without offset in front of its siblings with one."""
+    result = list(statements)
+    for name in dict.fromkeys(s.writes for s in statements):
+        places = [
+            i for i, s in enumerate(result) if s.writes == name and isinstance(s, Map)
+        ]
+        if not places:
+            continue
+        first = result[places[0]]
+        assert isinstance(first, Map)
+        if first.target.offsets:
+            for place in places[1:]:
+                candidate = result[place]
+                assert isinstance(candidate, Map)
+                if not candidate.target.offsets and candidate.origin == first.origin:
+                    result.insert(places[0], result.pop(place))
+                    break
+    return result
+
+
+def _inlined(statements: list[Statement], arrays: dict[str, Array]) -> list[Statement]:
+    """Write a cotangent that is used once into the place where it is used.
+
+    ``f_Z_bar = ω z⁺_bar`` followed by ``Z_bar = f_Z_bar (1 - f_Z²)`` becomes the α of
+    the adjoint equations, ``Z_bar = ω z⁺_bar (1 - f_Z²)``.
+    """
+    result = list(statements)
+    for statement in statements:
+        if not isinstance(statement, Map) or statement.accumulate or statement.over:
+            continue
+        name = statement.writes
+        writers = [s for s in result if s.writes == name]
+        readers = [s for s in result if isinstance(s, Map) and _reads(s, name)]
+        if len(writers) != 1 or len(readers) != 1 or not isinstance(writers[0], Map):
+            continue
+        (reader,), (writer,) = readers, writers
+        element = writer.target
+        inside = [a for a in reader.expr.atoms(Access) if a.array == name]
+        base = arrays[name.removesuffix(BAR)]
+        if inside != [element] or base.padded or reader.over or base.role is Role.STATE:
+            continue
+        merged = replace(reader, expr=reader.expr.xreplace({element: writer.expr}))
+        result[result.index(reader)] = merged
+        result.remove(writer)
+    return result
+
+
+def _reads(statement: Map, name: str) -> bool:
+    return any(access.array == name for access in statement.expr.atoms(Access))
+
+
+def _needed(block: Block, statements: Iterable[Statement]) -> Block:
+    """The primal statements whose values a derived block reads, in their order."""
+    wanted = {
+        access.array
+        for statement in statements
+        if isinstance(statement, Map)
+        for access in statement.expr.atoms(Access)
+    }
+    kept: list[Statement] = []
+    for statement in reversed(block.statements):
+        if statement.writes in wanted and isinstance(statement, Map):
+            kept.append(statement)
+            wanted |= {access.array for access in statement.expr.atoms(Access)}
+    return Block(f"{block.name}_again", tuple(reversed(kept)))
+
+
+# --- tangents --------------------------------------------------------------------------
+
+
+def _tangent(statement: Map, active: set[str]) -> Map:
+    """Ṫ = Σ_over Σ_u ∂e/∂u u̇."""
+    terms = [
+        slope * access.of(dot(access.array)) for access, slope in _partials(statement, active)
+    ]
+    what = Origin(f"tangent of {statement.origin.text}", statement.origin.location)
+    target = statement.target.of(dot(statement.writes))
+    return Map(target, sympy.Add(*terms), what, statement.over)

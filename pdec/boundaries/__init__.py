@@ -1,0 +1,1 @@
+"""Boundary conditions, one file each; a new file is found by being here."""

@@ -1,0 +1,12 @@
+"""Neumann: the slope at the wall is given, ∂u/∂n = g."""
+
+from pdec.contracts import Boundary
+
+PLUGINS = (
+    Boundary(
+        name="neumann",
+        rank=1,
+        matches=lambda amplitude, slope: amplitude == 0 and slope != 0,
+        doc="∂u/∂n = g: the flux is given; g = 0 insulates",
+    ),
+)

@@ -1,0 +1,357 @@
+"""The command line: ``pdec compile``, ``check``, ``show`` and ``completion``.
+
+Input: arguments.  Output: files, text and an exit status.  The compiler is imported
+inside the commands, so that ``pdec --help`` and a misspelt file name answer at once:
+
+    pdec compile adr1d.npde --set x=256     →  adr1d.py, and one line about it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import keyword
+import math
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pdec import __version__, files, source, terminal
+from pdec.errors import PdecError, UsageError
+
+OK = 0
+FAILURE = 1
+USER_ERROR = 2
+UNSTABLE = 3
+BUG = 70  # EX_SOFTWARE of sysexits.h
+INTERRUPTED = 130  # 128 + SIGINT, as the shell reports it
+BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+SHELLS = ("bash", "zsh", "fish")
+TARGETS = ("numpy",)
+
+_HELP = """Compile a neural PDE, written as one equation in a text file, into one
+Python module that trains it.
+
+\b
+Exit status:
+  0    done
+  1    the system failed: disk full, input or output error
+  2    something in the model or on the command line is to be mended
+  3    the model was read and is numerically unstable (check only)
+  70   a bug in pdec
+  130  interrupted
+"""
+
+_EPILOG = """\b
+Start here:
+  pdec check model.npde               is it right, and is it stable?
+  pdec show model.npde                which equations and gradients follow?
+  pdec compile model.npde             write model.py beside it
+  python model.py                     let the module test its own gradients
+
+Colours are left out where the output is not a terminal or NO_COLOR is set.
+"""
+
+
+class Commands(click.Group):
+    """The group of commands, which ends quietly when its reader does."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; ``pdec show m.npde | head`` is not an error."""
+        try:
+            status = super().invoke(ctx)
+            sys.stdout.flush()
+            return status
+        except BrokenPipeError:
+            # What is left in the buffer would raise again when Python closes it.
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return BROKEN_PIPE
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status, never a traceback."""
+    terminal.prepare_streams()
+    try:
+        status = commands.main(arguments, prog_name="pdec", standalone_mode=False)
+        return status if isinstance(status, int) else OK
+    except click.Abort:
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except PdecError as error:
+        terminal.report(error)
+        return USER_ERROR
+    except OSError as error:
+        if os.environ.get("PDEC_DEBUG"):
+            raise
+        where = f"'{error.filename}': " if error.filename else ""
+        terminal.say(f"error: {where}{error.strerror or error}")
+        return FAILURE
+    except Exception as error:
+        if os.environ.get("PDEC_DEBUG"):
+            raise
+        terminal.say(
+            f"error: this is a bug in pdec {__version__} ({type(error).__name__}: "
+            f"{_first_line(str(error))})\nhint: run again with PDEC_DEBUG=1 for the "
+            "traceback, and report it together with the model"
+        )
+        return BUG
+
+
+# --- commands ---------------------------------------------------------------------
+
+_HELP_OPTION = {"help_option_names": ["-h", "--help"], "max_content_width": 88}
+_MODEL = click.Path(path_type=Path)
+
+_target = click.option(
+    "--target",
+    type=click.Choice(TARGETS),
+    default="numpy",
+    show_default=True,
+    help="What the module runs on.",
+)
+_settings = click.option(
+    "--set",
+    "overrides",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=lambda ctx, param, values: _read_settings(values),
+    help="Replace a number of the model: grid points (x=256), a dim (d=8), steps=64, "
+    "a const. May be repeated.",
+)
+
+
+@click.group(cls=Commands, help=_HELP, epilog=_EPILOG, context_settings=_HELP_OPTION)
+@click.version_option(__version__, message="pdec %(version)s")
+def commands() -> None:
+    """Hold the commands together."""
+
+
+@commands.command(
+    "compile",
+    short_help="Write the Python module of a model.",
+    epilog="""\b
+Examples:
+  pdec compile adr1d.npde                     write adr1d.py beside the model
+  pdec compile adr1d.npde -o build/           write build/adr1d.py
+  pdec compile adr1d.npde -o - | less         read the module, write nothing
+  pdec compile adr1d.npde --set x=256 --set steps=64 -o fine.py
+""",
+)
+@click.argument("model", type=_MODEL)
+@_target
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="The file to write, or a folder, or - for the standard output.  "
+    "[default: the model's name with .py, beside it]",
+)
+@_settings
+@click.option("--force", is_flag=True, help="Replace a file that pdec did not write.")
+def compile_command(
+    model: Path,
+    target: str,
+    output: str | None,
+    overrides: dict[str, int | float],
+    force: bool,
+) -> int:
+    """Write the Python module of MODEL.
+
+    The module holds forward, exact backward and a check of ω.  It imports numpy and
+    nothing of pdec.
+    """
+    path = None if output == "-" else _output_path(model, output)
+    with terminal.spinner(f"compiling {model.name}") as progress:
+        text = source.read(model)
+        from pdec import pipeline
+
+        compiled = pipeline.compile_source(
+            text, target=target, overrides=overrides, progress=progress
+        )
+    terminal.warn(text, compiled.warnings)
+    if path is None:
+        click.echo(compiled.text.encode(), nl=False)  # bytes: UTF-8 everywhere
+        return OK
+    files.write_generated(path, compiled.text, force=force)
+    lines = compiled.text.count("\n")
+    click.echo(f"wrote {_shown(path)} ({lines} lines): {compiled.summary}")
+    return OK
+
+
+@commands.command(
+    short_help="Check models: names, types, boundaries, stability.",
+    epilog="""\b
+Examples:
+  pdec check adr1d.npde
+  pdec check models/*.npde && echo all of them are right and stable
+  pdec check adr1d.npde --set x=1024          still stable on a finer grid?
+
+\b
+Exit status:
+  0  right and stable     2  something is to be mended     3  numerically unstable
+""",
+)
+@click.argument("models", metavar="MODEL...", type=_MODEL, nargs=-1, required=True)
+@_settings
+def check(models: tuple[Path, ...], overrides: dict[str, int | float]) -> int:
+    """Check each MODEL: names, types, boundaries, and its stability.
+
+    The stability is that of the initial parameters; it changes as they are trained.
+    """
+    statuses = set()
+    for model in models:
+        try:
+            statuses.add(_check_one(model, overrides))
+        except PdecError as error:  # the other models are checked all the same
+            terminal.report(error)
+            statuses.add(USER_ERROR)
+    return next(s for s in (USER_ERROR, UNSTABLE, OK) if s in statuses)
+
+
+@commands.command(
+    short_help="Explain a model: its step and its gradient formulas.",
+    epilog="""\b
+Examples:
+  pdec show adr1d.npde                        the derivation, as text
+  pdec show adr1d.npde --latex > adr1d.tex    the same, for a paper
+  pdec show adr1d.npde --code                 the module that compile would write
+""",
+)
+@click.argument("model", type=_MODEL)
+@click.option("--latex", is_flag=True, help="Print the formulas in LaTeX.")
+@click.option("--code", is_flag=True, help="Print the generated module instead.")
+@_target
+@_settings
+def show(
+    model: Path,
+    latex: bool,
+    code: bool,
+    target: str,
+    overrides: dict[str, int | float],
+) -> int:
+    """Explain MODEL: its equation, moments, discrete step and gradient formulas."""
+    if latex and code:
+        raise click.UsageError("--latex and --code exclude each other: choose one")
+    with terminal.spinner(f"deriving {model.name}") as progress:
+        text = source.read(model)
+        from pdec import pipeline
+
+        if code:
+            compiled = pipeline.compile_source(
+                text, target=target, overrides=overrides, progress=progress
+            )
+            shown = compiled.text
+        else:
+            from pdec import explain
+
+            derived = pipeline.derive(text, overrides=overrides, progress=progress)
+            shown = explain.explain(derived, latex=latex)
+    if code:
+        terminal.print_python(shown)
+    else:
+        click.echo(shown.rstrip("\n"))
+    return OK
+
+
+@commands.command(short_help="Print a script for the shell's tab completion.")
+@click.argument("shell", type=click.Choice(SHELLS), required=False)
+def completion(shell: str | None) -> int:
+    """Print the script that lets SHELL complete pdec's commands and options.
+
+    Without SHELL, the one that the environment names is taken.
+    """
+    from click.shell_completion import get_completion_class
+
+    shell = shell or Path(os.environ.get("SHELL", "")).name
+    known = get_completion_class(shell) if shell in SHELLS else None
+    if known is None:
+        raise click.UsageError(f"name the shell: one of {', '.join(SHELLS)}")
+    install = {
+        "bash": "pdec completion bash >> ~/.bashrc",
+        "zsh": "pdec completion zsh >> ~/.zshrc",
+        "fish": "pdec completion fish > ~/.config/fish/completions/pdec.fish",
+    }
+    click.echo(f"# Completion of pdec for {shell}.  To install it, once:")
+    click.echo(f"#     {install[shell]}")
+    script = known(commands, {}, "pdec", "_PDEC_COMPLETE")
+    # Not `script.source()`: for Bash that runs bash to learn its version.
+    click.echo(script.source_template % script.source_vars())
+    return OK
+
+
+# --- parts of commands ------------------------------------------------------------
+
+
+def _check_one(model: Path, overrides: dict[str, int | float]) -> int:
+    with terminal.spinner(f"checking {model.name}") as progress:
+        text = source.read(model)
+        from pdec import pipeline
+
+        compiled = pipeline.compile_source(text, overrides=overrides, progress=progress)
+        progress("stability")
+        module = pipeline.load(model, overrides=overrides)
+        verdict = module.stability(module.init_params(seed=0))
+    terminal.warn(text, compiled.warnings)
+    click.echo(f"{model}: {compiled.summary}")
+    for line in str(verdict).splitlines():
+        click.echo(f"  {line}".rstrip())
+    return UNSTABLE if verdict.numerical == "unstable" else OK
+
+
+def _read_settings(texts: tuple[str, ...]) -> dict[str, int | float]:
+    """Read the values of ``--set``: ``("x=256", "c=0.5")`` → {"x": 256, "c": 0.5}."""
+    overrides: dict[str, int | float] = {}
+    for text in texts:
+        name, sign, value = (part.strip() for part in text.partition("="))
+        if not name or not sign:
+            raise click.BadParameter(f"'{text}' is not NAME=VALUE, as in x=256")
+        if name in overrides:
+            raise click.BadParameter(f"'{name}' is given twice")
+        overrides[name] = _read_number(name, value)
+    return overrides
+
+
+def _read_number(name: str, text: str) -> int | float:
+    with contextlib.suppress(ValueError):
+        return int(text)
+    with contextlib.suppress(ValueError):
+        number = float(text)
+        if math.isfinite(number):
+            return number
+    raise click.BadParameter(f"the value of '{name}' is a number, not '{text}'")
+
+
+def _output_path(model: Path, output: str | None) -> Path:
+    """Choose the file to write: beside the model and importable, unless told."""
+    if output is not None and not (output.endswith("/") or Path(output).is_dir()):
+        path = Path(output)
+    else:
+        folder = model.parent if output is None else Path(output)
+        path = folder / f"{_module_name(model.stem)}.py"
+    if path.exists() and model.exists() and path.samefile(model):
+        raise UsageError(f"'{path}' is the model itself; name another file with -o")
+    return path
+
+
+def _module_name(stem: str) -> str:
+    """Make a name that `import` accepts and that hides no library of the module."""
+    name = re.sub(r"\W", "_", stem)
+    if not name.isidentifier() or keyword.iskeyword(name) or name in TARGETS:
+        return f"model_{name}"
+    return name
+
+
+def _shown(path: Path) -> str:
+    return str(path).removeprefix("./")
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0] or "no message"

@@ -1,0 +1,109 @@
+"""What a plug-in declares: operators, boundaries, schemes.
+
+A plug-in is one file in ``operators/``, ``boundaries/`` or ``schemes/``.  It says one
+thing and the compiler derives the rest: adjoint, tangent and stability code are never
+written by hand.  Plug-ins import this module and what lies below it, nothing above.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NoReturn, Protocol, TypeVar
+
+import sympy
+
+from pdec.model import Channel, GridAxis, Typed
+from pdec.source import Span
+
+
+class Scope(Protocol):
+    """What an operator may ask of the model that it is used in."""
+
+    @property
+    def axes(self) -> Mapping[str, GridAxis]:
+        """Axes of the grid in declaration order."""
+        ...
+
+    def define(
+        self,
+        hint: str,
+        value: Typed,
+        *,
+        over: tuple[str, ...] = (),
+        maximum: bool = False,
+    ) -> Typed:
+        """Give an intermediate value a name; ``over`` lists the indices summed over."""
+        ...
+
+    def channels(self, variable: str) -> tuple[Channel, ...]:
+        """Channel shape of a declared variable."""
+        ...
+
+    def fail(self, message: str, span: Span, hint: str | None = None) -> NoReturn:
+        """Report a mistake of the user's at a place in the source."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A function of the language.
+
+    ``apply(arguments, scope, span)`` returns the value's expression and type.
+    ``arity`` is the number of arguments, ``elementwise`` whether the operator is a
+    plain function of numbers that may stand in the user's own function definitions.
+    """
+
+    name: str
+    arity: int
+    apply: Callable[[tuple[Typed, ...], Scope, Span], Typed]
+    doc: str
+    elementwise: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """A condition a u + b ∂u/∂n = g at a wall, n pointing outward.
+
+    ``matches(a, b)`` tells whether the plug-in stands for the amplitude a and slope b
+    that were written; plug-ins are asked in the order of ``rank``.  The ghost cells and
+    their transpose follow from a, b and g (``ghosts.py``).
+    """
+
+    name: str
+    rank: int
+    matches: Callable[[sympy.Expr, sympy.Expr], bool]
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """A time integrator, as text in the notation of the models.
+
+    Each line assigns a stage; the last one assigns ``z_next``.  ``F(…)`` is the
+    right-hand side at a state, ``dt`` the step.  The step, its adjoint and its tangent
+    are derived from the text.
+    """
+
+    name: str
+    text: str
+    order: int
+    doc: str
+
+
+Plugin = TypeVar("Plugin", Operator, Boundary, Scheme)
+
+
+def discover(package: str, kind: type[Plugin]) -> dict[str, Plugin]:
+    """Load every plug-in of a package: its modules' values of type ``kind``, by name."""
+    found: dict[str, Plugin] = {}
+    root = importlib.import_module(package)
+    for entry in sorted(module.name for module in pkgutil.iter_modules(root.__path__)):
+        module = importlib.import_module(f"{package}.{entry}")
+        for value in getattr(module, "PLUGINS", ()):
+            if isinstance(value, kind):
+                assert value.name not in found, f"two plug-ins are called {value.name}"
+                found[value.name] = value
+    return found

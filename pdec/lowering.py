@@ -1,0 +1,299 @@
+"""Lowering: one block of statements from expressions of the model.
+
+Stage 4b, called by ``discrete.py`` for the step, the loss, ….  Definitions become Maps
+in the order in which they are needed; derivatives become stencils; linear expressions
+are collected, and coefficients made of parameters alone move to the coefficients block:
+
+    Z = W0 z + W1 ∂z + W2 ∂²z - b
+      →  coefficients:  Z_m1 = W2/dx² - W1/(2 dx),  Z_0 = …,  Z_p1 = …
+         step:          Z = Z_m1 z[x-1] + Z_0 z + Z_p1 z[x+1] - b
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import sympy
+
+from pdec.linear import by_coefficient, linear_form
+from pdec.model import Definition, Model
+from pdec.notation import text
+from pdec.statements import Array, Axis, Map, Origin, Role, Statement
+from pdec.stencil import apply_stencils, spacing
+from pdec.symbolic import (
+    BATCH,
+    TIME,
+    Access,
+    Contraction,
+    access_key,
+    accesses,
+    indices_of,
+    map_accesses,
+    ordered,
+    per_sample,
+)
+
+
+@dataclass
+class Tables:
+    """Arrays and coefficient statements that all blocks share."""
+
+    model: Model
+    arrays: dict[str, Array] = field(default_factory=dict)
+    coefficients: list[Statement] = field(default_factory=list)
+    reach: dict[tuple[str, str], int] = field(default_factory=dict)
+    field_of: dict[str, str] = field(default_factory=dict)
+    _hoisted: dict[sympy.Expr, Access] = field(default_factory=dict)
+
+    def add(self, array: Array) -> None:
+        """Register an array."""
+        known = self.arrays.setdefault(array.name, array)
+        assert known.axes == array.axes, f"two arrays are called {array.name}"
+
+    def fresh(self, hint: str) -> str:
+        """An unused array name."""
+        taken = {*self.arrays, *self.model.spellings, *self.model.definitions}
+        names = [hint, *(f"{hint}_{count}" for count in range(1, 10_000))]
+        return next(name for name in names if name not in taken)
+
+    def new(self, hint: str, indices: Iterable[str], size_from: sympy.Expr, role: Role) -> Access:
+        """Make an array over some of the indices of an expression."""
+        sizes = self.sizes(size_from)
+        names = ordered(indices, self.model.axis_names)
+        axes = tuple(Axis(name, sizes.get(name, 0)) for name in names)
+        array = Array(self.fresh(hint), axes, role)
+        self.add(array)
+        return array.element()
+
+    def sizes(self, expr: sympy.Expr) -> dict[str, int]:
+        """Length of every index of an expression, read off the arrays it indexes."""
+        found = {axis.name: axis.size for axis in self.model.axes.values()}
+        for access in expr.atoms(Access):
+            if access.array in self.arrays:
+                for axis, name in zip(self.arrays[access.array].axes, access.indices, strict=True):
+                    found[name] = axis.size
+        return found
+
+    def hoist(self, expr: sympy.Expr, hint: str, origin: Origin) -> Access:
+        """Compute a parameter-only expression once a call, under a name of its own."""
+        if expr not in self._hoisted:
+            value = expr
+            over: tuple[str, ...] = ()
+            if isinstance(value, Contraction):
+                value, over = value.args[0], (str(value.args[1]),)
+            for part in sorted(value.atoms(Contraction), key=str):
+                value = value.xreplace({part: self.hoist(part, f"{hint}_part", origin)})
+            indices = indices_of(value) - set(over)
+            target = self.new(hint, indices, value, Role.COEFFICIENT)
+            formula = Origin(f"{target.array} = {text(value, self.model.spellings)}", origin.location)
+            self.coefficients.append(Map(target, value, formula, over))
+            self._hoisted[expr] = target
+        return self._hoisted[expr]
+
+    def note_reach(self, expr: sympy.Expr) -> None:
+        """Remember how far an expression reaches along each axis of each array."""
+        for access in expr.atoms(Access):
+            for axis, offset in access.offsets.items():
+                key = (access.array, axis)
+                self.reach[key] = max(self.reach.get(key, 0), abs(offset))
+
+
+class Lowering:
+    """The statements of one block in the making."""
+
+    def __init__(
+        self, tables: Tables, states: Mapping[str, str] | None = None, suffix: str = ""
+    ) -> None:
+        self.tables = tables
+        self.model = tables.model
+        self.statements: list[Statement] = []
+        self.states = dict(states or {})
+        self.suffix = suffix
+        self._done: dict[str, str] = {}
+
+    def assign(
+        self,
+        target: Access,
+        expr: sympy.Expr,
+        origin: Origin,
+        over: tuple[str, ...] = (),
+        *,
+        maximum: bool = False,
+        ready: bool = False,
+    ) -> None:
+        """Add ``target = Σ_over expr`` and all that the expression needs.
+
+        ``ready`` says that the expression has been lowered already.
+        """
+        value = expr if ready else self.lowered(expr)
+        if per_sample(value):
+            value = self._collected(value, target, origin, over)
+        self.tables.note_reach(value)
+        self.statements.append(Map(target, value, origin, over, maximum=maximum))
+
+    def lowered(self, expr: sympy.Expr) -> sympy.Expr:
+        """Replace derivatives by stencils and definitions by the arrays that hold them."""
+        flat = apply_stencils(expr, self.model.accuracy, self._inline)
+        for access in accesses(flat):
+            if access.array in self.model.definitions:
+                self._define(self.model.definitions[access.array])
+        return map_accesses(flat, self._placed)
+
+    def _placed(self, access: Access) -> sympy.Expr:
+        """The array that an element lives in within this block."""
+        name = access.array
+        if name in self.model.axes and access.index == ((name, access.index[0][1]),):
+            offset = access.index[0][1]
+            self.tables.add(Array(name, (Axis(name, self.model.axes[name].size),), Role.COORDINATE))
+            return Access(name, ((name, 0),)) + offset * spacing(name)
+        if access.offsets and not self.tables.arrays[name].per_sample:
+            return access.of(self._widened(name))
+        return access.of(self.states.get(name) or self._done.get(name) or name)
+
+    def _widened(self, name: str) -> str:
+        """A copy, with ghost cells, of an array of parameters that is shifted."""
+        wide = f"{name}_wide"
+        if wide not in self.tables.arrays:
+            array = self.tables.arrays[name]
+            self.tables.add(replace(array, name=wide, role=Role.COEFFICIENT))
+            origin = Origin(f"{name} with ghost cells")
+            copy = Map(array.element().of(wide), array.element(), origin)
+            self.tables.coefficients.append(copy)
+        return wide
+
+    def _inline(self, expr: sympy.Expr) -> sympy.Expr:
+        """Write pointwise definitions out, so that their arrays can be shifted."""
+        while True:
+            found = {
+                access: self.model.definitions[access.array].expr
+                for access in expr.atoms(Access)
+                if access.array in self.model.definitions
+                and not self.model.definitions[access.array].over
+            }
+            if not found:
+                return expr
+            expr = expr.xreplace(found)
+
+    def _define(self, definition: Definition) -> None:
+        """Compute a definition once in this block (or once a call, if no sample enters)."""
+        name = definition.array.name
+        if name in self._done:
+            return
+        location = self.model.source.location(definition.span)
+        excerpt = " ".join(self.model.source.excerpt(definition.span).split())
+        written = name if not definition.written else self.model.spellings.get(name, name)
+        label = excerpt if definition.written and "=" in excerpt else f"{written} = {excerpt}"
+        origin = Origin(label, location)
+        if not definition.array.per_sample:
+            self._define_shared(definition, origin)
+            return
+        array = definition.array
+        if self.suffix and self._depends_on_state(definition.expr):
+            array = replace(array, name=f"{name}{self.suffix}")
+        self._done[name] = array.name
+        self.tables.add(array)
+        self.assign(
+            array.element(),
+            definition.expr,
+            origin,
+            definition.over,
+            maximum=definition.maximum,
+        )
+
+    def _depends_on_state(self, expr: sympy.Expr) -> bool:
+        for access in expr.atoms(Access):
+            if access.array in self.model.fields:
+                return True
+            inner = self.model.definitions.get(access.array)
+            if inner is not None and self._depends_on_state(inner.expr):
+                return True
+        return False
+
+    def _define_shared(self, definition: Definition, origin: Origin) -> None:
+        name = definition.array.name
+        self._done[name] = name
+        if name in self.tables.arrays:
+            return
+        self.tables.add(definition.array)
+        shared = Lowering(self.tables)
+        shared.assign(definition.array.element(), definition.expr, origin, definition.over)
+        self.tables.coefficients += shared.statements
+
+    # --- linear parts ---------------------------------------------------------------
+
+    def _collected(
+        self, expr: sympy.Expr, target: Access, origin: Origin, over: tuple[str, ...]
+    ) -> sympy.Expr:
+        """Collect an expression by what its samples share; hoist the coefficients."""
+        form = linear_form(expr)
+        stencil = any(a.offsets for basis in form for a in basis.atoms(Access))
+        terms: list[sympy.Expr] = []
+        for coefficient, members in by_coefficient(form):
+            placed = [(s, self._basis(b, target, origin)) for s, b in members]
+            if not over and _costly(coefficient, stencil):
+                hint = f"{target.array}_{_suffix([b for _, b in members], self.model.axis_names)}"
+                coefficient = self.tables.hoist(coefficient, hint, origin)
+            group = sympy.Add(*(sign * basis for sign, basis in placed))
+            terms.append(coefficient * group)
+        return sympy.Add(*terms)
+
+    def _basis(self, basis: sympy.Expr, target: Access, origin: Origin) -> sympy.Expr:
+        """A basis value whose contractions are computed by statements of their own."""
+        for part in sorted(basis.atoms(Contraction), key=str):
+            if not part.args[0].has(Contraction):
+                basis = basis.xreplace({part: self._contract(part, target, origin)})
+        if basis.has(Contraction):
+            return self._basis(basis, target, origin)
+        return basis
+
+    def _contract(self, part: Contraction, target: Access, origin: Origin) -> sympy.Expr:
+        """Σ_k Σ_m A_m[…, k] u[k]@m as one statement with the A_m hoisted."""
+        inner, index = part.args
+        terms: list[sympy.Expr] = []
+        for basis, coefficient in linear_form(inner).items():
+            value = basis
+            if basis != 1 and not isinstance(basis, Access):
+                value = self.tables.new("v", indices_of(basis), basis, Role.WORK)
+                self.tables.note_reach(basis)
+                self.statements.append(Map(value, basis, _computing(value, basis, self.model, origin)))
+            if not isinstance(coefficient, Access):
+                hint = f"{target.array}_{_suffix([value], self.model.axis_names)}"
+                coefficient = self.tables.hoist(coefficient, hint, origin)
+            terms.append(coefficient * value)
+        total = sympy.Add(*terms)
+        indices = indices_of(total) - {str(index)}
+        result = self.tables.new(f"{target.array}_c", indices, total, Role.WORK)
+        self.tables.note_reach(total)
+        label = _computing(result, total, self.model, origin)
+        self.statements.append(Map(result, total, label, (str(index),)))
+        return result
+
+
+def _computing(target: Access, expr: sympy.Expr, model: Model, origin: Origin) -> Origin:
+    return Origin(f"{target.array} = {text(expr, model.spellings)}", origin.location)
+
+
+def _costly(coefficient: sympy.Expr, stencil: bool) -> bool:
+    """Whether a coefficient is worth computing once a call instead of every step."""
+    found = coefficient.atoms(Access)
+    if not found or isinstance(coefficient, Access):
+        return False
+    if coefficient.has(Contraction):
+        return True
+    return stencil or any(set(access.indices) - {TIME, BATCH} for access in found)
+
+
+def _suffix(basis: list[sympy.Expr], axes: tuple[str, ...]) -> str:
+    """Where a coefficient acts: 0, m1, p1 along a single axis, xm1, yp2 otherwise."""
+    found = sorted((a for b in basis for a in b.atoms(Access)), key=access_key)
+    if len(found) != len(basis) or len({a.array for a in found}) != 1:
+        return "c"
+    places = []
+    for access in found:
+        moves = [
+            (axis if len(axes) > 1 else "") + ("m" if offset < 0 else "p") + str(abs(offset))
+            for axis, offset in access.offsets.items()
+        ]
+        places.append("_".join(moves) or "0")
+    return places[0] if len(places) == 1 else f"{places[0]}_{places[-1]}"

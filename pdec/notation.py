@@ -1,0 +1,178 @@
+"""Formulas for people: SymPy expressions as text and as LaTeX, in the user's spelling.
+
+    text(1 - omega)            →  "1 - ω"
+    text(Z_m1 * z[x-1])        →  "Z_m1 z[x-1]"
+    latex(…)                   →  r"Z_{-1}\\, z_{x-1}"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sympy
+from sympy.printing.latex import LatexPrinter
+
+from pdec.symbolic import BATCH, Access, Constant, Contraction, IndexValue, Partial, access_key
+
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_FUNCTIONS = {"Abs": "abs", "Select": "where", "Maximum": "max", "Minimum": "min"}
+_SUM, _PRODUCT, _UNIT = 0, 1, 2
+
+
+def text(expr: sympy.Expr, spelling: Mapping[str, str] | None = None) -> str:
+    """Write an expression as one line of Unicode."""
+    return _Text(spelling or {}).render(expr, _SUM)
+
+
+class _Text:
+    def __init__(self, spelling: Mapping[str, str]) -> None:
+        self.spelling = spelling
+
+    def render(self, expr: sympy.Expr, tightness: int) -> str:
+        level, written = self._dispatch(expr)
+        return f"({written})" if level < tightness else written
+
+    def _dispatch(self, expr: sympy.Expr) -> tuple[int, str]:
+        if isinstance(expr, Access):
+            return _UNIT, self._access(expr)
+        if isinstance(expr, IndexValue):
+            return _UNIT, expr.index_name
+        if isinstance(expr, sympy.Symbol):
+            return _UNIT, self.spelling.get(expr.name, expr.name.rstrip("?"))
+        if expr == sympy.pi:
+            return _UNIT, "π"
+        if expr.is_Number:
+            return self._number(expr)
+        if expr.is_Add:
+            return _SUM, self._sum(expr)
+        if expr.is_Mul:
+            return self._product(expr)
+        if expr.is_Pow:
+            return self._power(expr)
+        if isinstance(expr, Partial):
+            return _UNIT, self._partial(expr)
+        if isinstance(expr, Contraction):
+            return _PRODUCT, f"Σ_{expr.args[1]} {self.render(expr.args[0], _UNIT)}"
+        name = _FUNCTIONS.get(type(expr).__name__, type(expr).__name__)
+        if isinstance(expr, sympy.exp):
+            name = "exp"
+        inside = ", ".join(self.render(argument, _SUM) for argument in expr.args)
+        return _UNIT, f"{name}({inside})"
+
+    def _access(self, access: Access) -> str:
+        name = self.spelling.get(access.array, access.array)
+        shifts = [f"{axis}{offset:+d}" for axis, offset in access.index if offset]
+        return f"{name}[{', '.join(shifts)}]" if shifts else name
+
+    def _number(self, value: sympy.Expr) -> tuple[int, str]:
+        if value.is_Rational and not value.is_Integer:
+            return _PRODUCT, f"{value.p}/{value.q}"
+        written = str(value.p) if value.is_Integer else f"{float(value):g}"
+        return (_UNIT if float(value) >= 0 else _SUM), written
+
+    def _sum(self, expr: sympy.Expr) -> str:
+        terms = sorted(expr.args, key=term_key)
+        written = self.render(terms[0], _SUM)
+        for term in terms[1:]:
+            if term.could_extract_minus_sign():
+                written += f" - {self.render(-term, _PRODUCT)}"
+            else:
+                written += f" + {self.render(term, _PRODUCT)}"
+        return written
+
+    def _product(self, expr: sympy.Expr) -> tuple[int, str]:
+        if expr.could_extract_minus_sign():
+            return _SUM, f"-{self.render(-expr, _PRODUCT)}"
+        above, below = sympy.fraction(expr)
+        factors = sorted(sympy.Mul.make_args(above), key=factor_key)
+        written = " ".join(self.render(factor, _UNIT) for factor in factors)
+        if below == 1:
+            return _PRODUCT, written
+        return _PRODUCT, f"{written}/{self.render(below, _UNIT)}"
+
+    def _power(self, expr: sympy.Expr) -> tuple[int, str]:
+        base, exponent = expr.args
+        if exponent == sympy.Rational(1, 2):
+            return _UNIT, f"√{self.render(base, _UNIT)}"
+        if exponent == -1:
+            return _PRODUCT, f"1/{self.render(base, _UNIT)}"
+        if exponent.is_Integer:
+            raised = str(exponent).translate(_SUPERSCRIPT)
+            return _UNIT, f"{self.render(base, _UNIT)}{raised}"
+        return _UNIT, f"{self.render(base, _UNIT)}^{self.render(exponent, _UNIT)}"
+
+    def _partial(self, expr: sympy.Expr) -> str:
+        inner, axis, order, _ = expr.args
+        sign = "∂" + (str(order).translate(_SUPERSCRIPT) if order > 1 else "")
+        return f"{sign}{axis} {self.render(inner, _UNIT)}"
+
+
+def term_key(term: sympy.Expr) -> tuple[bool, bool, str]:
+    """Positive terms first, then those with arrays, in the order of their elements."""
+    found = sorted(term.atoms(Access), key=access_key)
+    return (term.could_extract_minus_sign(), not found, _order_text(term, found))
+
+
+def factor_key(factor: sympy.Expr) -> tuple[int, bool, str]:
+    """Numbers, then constants, then parameters, then what differs by sample."""
+    if factor.is_number:
+        return (0, False, str(factor))
+    found = sorted(factor.atoms(Access), key=access_key)
+    sampled = any(BATCH in access.indices for access in found)
+    return (1 if not found else 2, sampled, _order_text(factor, found))
+
+
+def _order_text(expr: sympy.Expr, found: list[Access]) -> str:
+    offsets = ["".join(f"{offset + 50:03d}" for _, offset in a.index) for a in found]
+    names = [f"{a.array}{o}" for a, o in zip(found, offsets, strict=True)]
+    return " ".join(names) + str(expr)
+
+
+class _Latex(LatexPrinter):  # type: ignore[misc]
+    """SymPy's LaTeX printer, taught the compiler's symbols."""
+
+    def __init__(self, spelling: Mapping[str, str]) -> None:
+        super().__init__({"mul_symbol": r"\,", "fold_short_frac": False})
+        self.spelling = spelling
+
+    def _print_Access(self, expr: Access, **_: Any) -> str:
+        name = self._name(expr.array)
+        shifts = [f"{axis}{offset:+d}" for axis, offset in expr.index if offset]
+        return f"{{{name}}}_{{[{', '.join(shifts)}]}}" if shifts else name
+
+    def _print_Constant(self, expr: Constant, **_: Any) -> str:
+        return self._name(str(expr.name))
+
+    def _print_IndexValue(self, expr: IndexValue, **_: Any) -> str:
+        return expr.index_name
+
+    def _print_Partial(self, expr: sympy.Expr, **_: Any) -> str:
+        inner, axis, order, _bias = expr.args
+        power = f"^{{{order}}}" if order > 1 else ""
+        return rf"\partial_{{{axis}}}{power} {self.parenthesize(inner, 70)}"
+
+    def _print_Contraction(self, expr: sympy.Expr, **_: Any) -> str:
+        return rf"\sum_{{{expr.args[1]}}} {self.parenthesize(expr.args[0], 40)}"
+
+    def _name(self, name: str) -> str:
+        from sympy.printing.latex import translate
+        from sympy.printing.pretty.pretty_symbology import split_super_sub
+
+        stem, supers, subs = split_super_sub(name)
+        written = str(translate(stem))
+        if len(written) > 1 and not written.startswith("\\"):
+            written = rf"\mathrm{{{written}}}"
+        below = [*subs, *supers]
+        if "bar" in below:
+            below.remove("bar")
+            written = rf"\bar{{{written}}}"
+        joined = ",".join(part.replace("_", r"\_") for part in below)
+        return f"{written}_{{{joined}}}" if joined else written
+
+
+def latex(expr: sympy.Expr, spelling: Mapping[str, str] | None = None) -> str:
+    """Write an expression as LaTeX."""
+    return str(_Latex(spelling or {}).doprint(expr))
+
+

@@ -1,0 +1,121 @@
+"""The whole compiler on one screen.
+
+    source  →  tree  →  Model  →  Program  →  adjoints  →  stability  →  module text
+     read      parse    resolve   discretise  derive       analyse       emit
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import linecache
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+
+from pdec.derive import Derivation, derive_all
+from pdec.discrete import discretise
+from pdec.emit import emit, summarise
+from pdec.errors import Diagnostic, UsageError
+from pdec.model import Model
+from pdec.parser import parse
+from pdec.resolve import resolve
+from pdec.source import Source, read
+
+TARGETS = ("numpy",)
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """A compiled model: what it means, what was derived, and the module's text."""
+
+    derivation: Derivation
+    text: str
+    summary: str
+
+    @property
+    def model(self) -> Model:
+        """The model that was compiled."""
+        return self.derivation.model
+
+    @property
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        """What may not be meant as written."""
+        return self.model.warnings
+
+
+def derive(
+    source: Source,
+    *,
+    overrides: Mapping[str, float] | None = None,
+    progress: Progress | None = None,
+) -> Derivation:
+    """Take a model to its discrete step, adjoint and stability.
+
+    Raises ``ModelErrors`` with every mistake of the model, ``UsageError`` for an
+    override of something that it does not declare.
+    """
+    tell = progress or (lambda stage: None)
+    tell("parsing")
+    tree = parse(source)
+    tell("resolving names and types")
+    model = resolve(tree, source, overrides)
+    tell("discretising")
+    program = discretise(model)
+    tell("deriving gradients")
+    return derive_all(model, program)
+
+
+def compile_source(
+    source: Source,
+    *,
+    target: str = "numpy",
+    overrides: Mapping[str, float] | None = None,
+    progress: Progress | None = None,
+) -> Compilation:
+    """Compile a model to the text of a module."""
+    if target not in TARGETS:
+        raise UsageError(f"unknown target '{target}'; known: {', '.join(TARGETS)}")
+    derivation = derive(source, overrides=overrides, progress=progress)
+    if progress:
+        progress("writing the module")
+    text = emit(derivation, target=target, options=dict(overrides or {}))
+    return Compilation(derivation, text, summarise(derivation))
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    target: str = "numpy",
+    overrides: Mapping[str, float] | None = None,
+) -> ModuleType:
+    """Compile a model and return the module, registered under its name and content."""
+    return module_of(compile_source(read(path), target=target, overrides=overrides))
+
+
+def module_of(compilation: Compilation) -> ModuleType:
+    """Run the text of a compiled model as a module.
+
+    The text is the compiler's own; it is registered with ``linecache``, so that
+    tracebacks show its lines.
+    """
+    digest = _digest(compilation.text)
+    name = f"pdec_{compilation.model.name}_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    file = f"<{name}>"
+    spec = importlib.util.spec_from_loader(name, loader=None, origin=file)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    lines = compilation.text.splitlines(keepends=True)
+    linecache.cache[file] = (len(compilation.text), None, lines, file)
+    sys.modules[name] = module
+    exec(compile(compilation.text, file, "exec"), module.__dict__)
+    return module
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,115 @@
+"""The part of a generated module that is the same for every model, kept as real files.
+
+The compiler pastes the text of these files around the model's mathematics: `paste`
+removes a file's docstring and imports and resolves its feature sections. What the
+mathematics must provide is in `generated.pyi`. A generated module imports none of this.
+
+A section is a block between marker lines, kept or dropped as a whole; sections nest:
+
+    # [feature: loss]        kept where the model has a loss
+    # [feature: not initial] kept where it has no `at t = 0`
+    # [end]
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Collection
+from importlib import resources
+
+# features: "initial" (at t = 0), "loss", "penalty" (loss terms in parameters alone),
+# "classes" (a target of labels), "readout"
+FEATURES = ("classes", "initial", "loss", "penalty", "readout", "stencil")
+
+# files in the order of pasting; a target replaces numpy_driver alone
+BEFORE_MATHEMATICS = ("types",)
+AFTER_MATHEMATICS = ("interface", "storage", "checks", "numpy_driver", "selfcheck")
+STABILITY = ("stability",)
+LAST = ("main",)
+
+# what the pasted text needs, in the order of isort
+IMPORTS = """\
+import difflib
+import io
+import json
+import math
+import os
+import sys
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+"""
+
+_MARKER = re.compile(r"\s*# \[(?:feature: (?P<condition>.+)|end)\]")
+
+
+def paste(file: str, features: Collection[str]) -> str:
+    """Return the text of `file` for a model with these features, ready to be pasted."""
+    assert set(features) <= set(FEATURES), features
+    text = resources.files(__name__).joinpath(f"{file}.py").read_text("utf-8")
+    return _select(without_head(text), features).strip("\n") + "\n"
+
+
+def reserved_names() -> frozenset[str]:
+    """Return the names that pasted text uses at top level, which no model may take."""
+    names = {"annotations"}
+    files = (*BEFORE_MATHEMATICS, *AFTER_MATHEMATICS, *STABILITY, *LAST)
+    for text in (IMPORTS, *(paste(file, FEATURES) for file in files)):
+        for statement in ast.parse(text).body:
+            names |= _bound_names(statement)
+    return frozenset(names)
+
+
+def without_head(text: str) -> str:
+    """Drop the docstring and the imports, which stand first in every file."""
+    head = 0
+    for statement in ast.parse(text).body:
+        is_docstring = isinstance(statement, ast.Expr)
+        if not (is_docstring or isinstance(statement, ast.Import | ast.ImportFrom)):
+            break
+        head = statement.end_lineno or 0
+    return "".join(text.splitlines(keepends=True)[head:])
+
+
+def _select(text: str, features: Collection[str]) -> str:
+    """Resolve the feature sections of a text, and drop their marker lines."""
+    lines = []
+    open_sections: list[bool] = []  # whether each is kept, outermost first
+    for line in text.splitlines(keepends=True):
+        marker = _MARKER.fullmatch(line.rstrip("\n"))
+        if marker is None and all(open_sections):
+            lines.append(line)
+        elif marker and marker["condition"]:
+            open_sections.append(_holds(marker["condition"], features))
+        elif marker:
+            open_sections.pop()
+    assert not open_sections, "a section has no end"
+    return "".join(lines)
+
+
+def _bound_names(statement: ast.stmt) -> set[str]:
+    """Return the names that a statement at top level defines."""
+    match statement:
+        case ast.Import(names=names) | ast.ImportFrom(names=names):
+            return {name.asname or name.name for name in names}
+        case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+            return {name}
+        case ast.Assign(targets=[ast.Name(id=name)]):
+            return {name}
+        case ast.AnnAssign(target=ast.Name(id=name)):
+            return {name}
+    return set()
+
+
+def _holds(condition: str, features: Collection[str]) -> bool:
+    """Tell whether a section with this condition is kept."""
+    name = condition.removeprefix("not ")
+    assert name in FEATURES, condition
+    return (name in features) == (name == condition)

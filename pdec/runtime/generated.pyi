@@ -1,0 +1,73 @@
+"""What the generated part of a module provides to the files of this folder.
+
+This is the contract between the compiler and the runtime, for type checkers and for
+readers: nothing imports it when a module runs.
+
+c holds the arrays shared by all samples: the parameters and, after _coefficients, what
+is combined from them. v holds the arrays of one tile of samples, batch axis first: each
+state field with its ghost cells and <field>_next, the inputs with their ghost cells,
+the targets, and work arrays (readouts and "loss" among them). *_bar are cotangents,
+*_dot tangents, under the same names; c_bar is in float64, all else in the dtype of the
+run. v[field] and v[field_next] are distinct arrays; ghost cells hold anything finite
+until _step (or _loss, or _initial) fills them.
+"""
+
+from typing import Any, Protocol
+
+from pdec.runtime.types import Arrays, Model
+
+MODEL: Model
+
+_STATE: dict[str, tuple[int, ...]]  # field -> padded shape
+_CELLS: dict[str, tuple[slice, ...]]  # field -> its cells, batch axis included
+_INPUTS: dict[str, tuple[int, ...]]  # input -> padded shape
+_INPUT_CELLS: dict[str, tuple[slice, ...]]  # input -> its cells, batch axis included
+_WORK: dict[str, tuple[int, ...]]  # work array -> shape
+_SHARED: dict[str, tuple[int, ...]]  # every array that receives cotangents in c_bar
+
+def _coefficients(c: Arrays) -> None: ...  # adds what is combined to c
+def _coefficients_vjp(c: Arrays, c_bar: Arrays) -> None: ...  # adds to parameters
+def _coefficients_jvp(c: Arrays, c_dot: Arrays) -> None: ...  # adds combined to c_dot
+def _step(n: int, c: Arrays, v: Arrays) -> None: ...  # v[field] -> v[field_next]
+
+# sets v_bar[field] from v_bar[field_next]; adds to c_bar and v_bar[input]; v holds the
+# fields before the step, with their ghost cells as _step left them, and field_next
+def _step_vjp(n: int, c: Arrays, v: Arrays, c_bar: Arrays, v_bar: Arrays) -> None: ...
+
+# sets both v[field_next] and v_dot[field_next]
+def _step_jvp(n: int, c: Arrays, v: Arrays, c_dot: Arrays, v_dot: Arrays) -> None: ...
+
+# feature initial: sets v[field]; the adjoint reads v_bar[field]
+def _initial(c: Arrays, v: Arrays) -> None: ...
+def _initial_vjp(c: Arrays, v: Arrays, c_bar: Arrays, v_bar: Arrays) -> None: ...
+def _initial_jvp(c: Arrays, v: Arrays, c_dot: Arrays, v_dot: Arrays) -> None: ...
+
+# feature readout: sets v[readout]
+def _readout(c: Arrays, v: Arrays) -> None: ...
+
+# feature loss: _loss sets v["loss"], after _readout where there is one; the adjoint is
+# of both: it sets v_bar[field] from v_bar["loss"], and adds to c_bar and v_bar[input];
+# neither writes to v[field_next], which may be a state that the way back needs
+def _loss(c: Arrays, v: Arrays) -> None: ...
+def _loss_vjp(c: Arrays, v: Arrays, c_bar: Arrays, v_bar: Arrays) -> None: ...
+
+# feature penalty: the terms of the loss in parameters alone
+def _penalty(c: Arrays) -> float: ...
+def _penalty_vjp(c: Arrays, c_bar: Arrays) -> None: ...  # adds
+
+# feature stencil: what the verdict on ω reads
+_AXES: tuple[tuple[int, float, bool], ...]  # cells, spacing, periodic of each axis
+_SLOPES: tuple[float, float]  # closure of the range of f'
+
+def _omega(c: Arrays) -> Any: ...
+def _stencil(c: Arrays) -> dict[tuple[int, ...], Any]: ...  # offsets -> a_m
+
+class _Stability(Protocol):
+    @property
+    def numerical(self) -> str: ...  # "stable" | "marginal" | "unstable" | "unknown"
+    @property
+    def basis(self) -> str: ...  # "exact" | "certificate" | "heuristic" | …
+    @property
+    def omega_max(self) -> float | None: ...
+
+def stability(p: Arrays, omega: Any = None) -> _Stability: ...

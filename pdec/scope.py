@@ -1,0 +1,244 @@
+"""The scope: which names a model declares, while stage 2 gives them meaning.
+
+``resolve.py`` fills a ``Builder`` with the declarations of a file; ``expressions.py``
+asks it what a name stands for and gives names to intermediate values.  A mistake is
+reported once and raised as ``Mistake``, which the statement's handler catches, so that
+one wrong statement does not hide the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NoReturn
+
+import sympy
+
+from pdec import tree
+from pdec.contracts import Operator, Scope, discover
+from pdec.errors import Reporter, suggest
+from pdec.model import Channel, Definition, GridAxis, Typed, Variable
+from pdec.source import Source, Span
+from pdec.statements import Array, Axis, Role
+from pdec.symbolic import BATCH, TIME, per_sample
+
+Apply = Callable[[tuple[Typed, ...], Scope, Span], Typed]
+
+# Names that the generated module uses for itself, besides Python's keywords.
+TAKEN = frozenset({"np", "numpy", "c", "v", "n", "c_bar", "v_bar", "c_dot", "v_dot", "steps"})
+
+
+class Mistake(Exception):
+    """A mistake of the user's that has been reported already."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserFunction:
+    """``f(s) = body``: argument names and the body, translated when first called."""
+
+    name: tree.Name
+    arguments: tuple[tree.Name, ...]
+    body: tree.Expr
+
+
+@dataclass
+class Builder:
+    """The declarations of a model in the making."""
+
+    source: Source
+    reporter: Reporter
+    translate: Callable[[tree.Expr, Builder], Typed]
+    axes: dict[str, GridAxis] = field(default_factory=dict)
+    dims: dict[str, int] = field(default_factory=dict)
+    constants: dict[str, float] = field(default_factory=dict)
+    variables: dict[str, Variable] = field(default_factory=dict)
+    functions: dict[str, UserFunction] = field(default_factory=dict)
+    definitions: dict[str, Definition] = field(default_factory=dict)
+    pending: dict[str, tree.Equation] = field(default_factory=dict)
+    steps: int = 1
+    wall: tuple[str, int] | None = None
+    declared: dict[str, Span] = field(default_factory=dict)
+    spellings: dict[str, str] = field(default_factory=dict)
+    arguments: dict[str, sympy.Symbol] = field(default_factory=dict)
+    _bodies: dict[str, Typed] = field(default_factory=dict)
+    _open: list[str] = field(default_factory=list)
+
+    # --- mistakes ------------------------------------------------------------------
+
+    def fail(self, message: str, span: Span, hint: str | None = None) -> NoReturn:
+        """Report a mistake and leave the statement."""
+        self.reporter.error(message, span, hint)
+        raise Mistake
+
+    def unknown(self, name: tree.Name) -> NoReturn:
+        """Report a name that nothing declares, with the nearest one that is."""
+        known = {**self.declared, **dict.fromkeys(self.operators)}
+        near = suggest(name.name, known)
+        hint = f"did you mean `{self.spellings.get(near, near)}`?" if near else None
+        if hint is None and name.name in ("omega", "gamma"):
+            hint = f"declare it: `const {name.text} = 1`"
+        self.fail(
+            f"unknown name '{name.text}'",
+            name.span,
+            hint or f"declare it, for instance with `param {name.text} init 0`",
+        )
+
+    def unknown_axis(self, axis: str, span: Span) -> NoReturn:
+        """Report a derivative along an axis that the grid does not have."""
+        self.fail(f"the grid has no axis '{axis}'", span, f"its axes: {', '.join(self.axes)}")
+
+    # --- names ---------------------------------------------------------------------
+
+    def declare(self, name: tree.Name) -> None:
+        """Claim a name for one declaration."""
+        if name.name == TIME or (name.name in self.operators):
+            what = "time" if name.name == TIME else "a function of the language"
+            self.fail(f"'{name.text}' is {what} and cannot be declared", name.span)
+        if name.name in self.declared:
+            row, _ = self.source.position(self.declared[name.name].start)
+            self.fail(
+                f"'{name.text}' is declared twice",
+                name.span,
+                f"the first declaration is on line {row}",
+            )
+        self.declared[name.name] = name.span
+        self.spellings[name.name] = name.text
+
+    def fresh(self, hint: str) -> str:
+        """An unused name for an intermediate value."""
+        used = {*self.declared, *self.definitions, *TAKEN}
+        candidates = [hint, *(f"{hint}_{count}" for count in range(1, 10_000))]
+        return next(name for name in candidates if name not in used)
+
+    def channels(self, variable: str) -> tuple[Channel, ...]:
+        """Channel shape of a declared variable."""
+        return self.variables[variable].shape
+
+    # --- functions -----------------------------------------------------------------
+
+    @cached_property
+    def operators(self) -> dict[str, Operator]:
+        """The functions of the language."""
+        return discover("pdec.operators", Operator)
+
+    @property
+    def smooth_functions(self) -> set[str]:
+        """Functions of numbers, whose values are given a name when they are applied."""
+        plain = {name for name, op in self.operators.items() if op.elementwise}
+        return plain | set(self.functions)
+
+    def is_function(self, name: str) -> bool:
+        """Whether a name is applied to arguments."""
+        return name in self.functions or (
+            name in self.operators and name not in self.variables
+        )
+
+    def function(self, name: str) -> tuple[int, Apply]:
+        """Arity and meaning of a function."""
+        if name not in self.functions:
+            operator = self.operators[name]
+            return operator.arity, operator.apply
+        function = self.functions[name]
+
+        def apply(arguments: tuple[Typed, ...], scope: Scope, span: Span) -> Typed:
+            body = self._body(function)
+            values = dict(zip(self._dummies(function), arguments, strict=True))
+            expr = body.expr.xreplace({s: value.expr for s, value in values.items()})
+            shape, domain = body.shape, body.domain
+            for value in arguments:
+                shape, domain = shape or value.shape, domain | value.domain
+            return Typed(expr, shape, domain, span)
+
+        return len(function.arguments), apply
+
+    def _dummies(self, function: UserFunction) -> tuple[sympy.Symbol, ...]:
+        """Symbols of a function's arguments; the marker keeps them apart from names."""
+        return tuple(sympy.Symbol(f"{a.name}?", real=True) for a in function.arguments)
+
+    def _body(self, function: UserFunction) -> Typed:
+        name = function.name.name
+        if name in self._open:
+            self.fail(f"'{function.name.text}' is defined by itself", function.name.span)
+        if name not in self._bodies:
+            outer, self.arguments = self.arguments, dict(
+                zip((a.name for a in function.arguments), self._dummies(function), strict=True)
+            )
+            self._open.append(name)
+            try:
+                self._bodies[name] = self.translate(function.body, self)
+            finally:
+                self.arguments = outer
+                self._open.pop()
+        return self._bodies[name]
+
+    # --- intermediate values -------------------------------------------------------
+
+    def definition(self, name: str, span: Span) -> Definition:
+        """The meaning of a definition of the user's, worked out when first needed."""
+        if name in self.definitions:
+            return self.definitions[name]
+        if name in self._open:
+            self.fail(f"'{self.spellings[name]}' is defined by itself", span)
+        equation = self.pending[name]
+        self._open.append(name)
+        try:
+            value = self.translate(equation.right, self)
+        finally:
+            self._open.pop()
+        self.definitions[name] = self._make(name, value, (), False, written=True)
+        return self.definitions[name]
+
+    def define(
+        self,
+        hint: str,
+        value: Typed,
+        *,
+        over: tuple[str, ...] = (),
+        maximum: bool = False,
+    ) -> Typed:
+        """Give an intermediate value a name; equal values share one."""
+        if self.arguments:
+            self.fail("a function of numbers cannot contain a reduction", value.span)
+        for known in self.definitions.values():
+            if (known.expr, known.over, known.maximum) == (value.expr, over, maximum):
+                return Typed(known.element, known.shape, known.domain, value.span)
+        made = self._make(self.fresh(hint), value, over, maximum, written=False)
+        self.definitions[made.array.name] = made
+        return Typed(made.element, made.shape, made.domain, value.span)
+
+    def _make(
+        self, name: str, value: Typed, over: tuple[str, ...], maximum: bool, *, written: bool
+    ) -> Definition:
+        sampled = per_sample(value.expr)
+        axes = array_axes(
+            self.axes, value.shape, value.domain, sampled=sampled, steps=self.steps
+        )
+        role = Role.WORK if sampled else Role.COEFFICIENT
+        return Definition(
+            Array(name, axes, role),
+            value.expr,
+            value.shape,
+            value.domain,
+            value.span,
+            over,
+            maximum,
+            written,
+        )
+
+
+def array_axes(
+    grid: dict[str, GridAxis],
+    shape: tuple[Channel, ...],
+    domain: frozenset[str],
+    *,
+    sampled: bool,
+    steps: int = 0,
+) -> tuple[Axis, ...]:
+    """Axes of an array in storage order: batch or time, channels, grid."""
+    axes: list[Axis] = [Axis(BATCH, 0)] if sampled else []
+    if TIME in domain and not sampled:
+        axes.append(Axis(TIME, steps))
+    axes += [Axis(f"i{n}", channel.size) for n, channel in enumerate(shape)]
+    axes += [Axis(axis.name, axis.size) for axis in grid.values() if axis.name in domain]
+    return tuple(axes)

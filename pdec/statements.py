@@ -1,0 +1,221 @@
+"""The output form: a few frozen statements that every target prints.
+
+A block (the step, the loss, …) is a list of statements on named arrays, in which every
+array is assigned once.  ``Map`` is the workhorse: for all values of its indices,
+
+    target  =  Σ_over  expr          (or  target += …  where it accumulates)
+
+so that a pointwise update, a reduction over space and a contraction of channels are
+the same statement with a different ``over``, and share one cotangent rule.
+``Ghost`` fills the ghost cells of an array along one axis; ``Fold`` is its transpose.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import sympy
+
+from pdec.symbolic import BATCH, TIME, Access
+
+
+class Role(enum.Enum):
+    """What an array is; decides who owns it in the generated module."""
+
+    PARAM = "param"
+    INPUT = "input"
+    TARGET = "target"
+    STATE = "state"
+    NEXT = "next"
+    COEFFICIENT = "coefficient"
+    WORK = "work"
+    READOUT = "readout"
+    LOSS = "loss"
+    COORDINATE = "coordinate"
+
+
+class Origin(NamedTuple):
+    """Where a statement comes from: the text it computes and its place in the source."""
+
+    text: str
+    location: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One index of an array: its index name, length and ghost cells on each side."""
+
+    name: str
+    size: int
+    ghosts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """A named array; ``axes`` in storage order."""
+
+    name: str
+    axes: tuple[Axis, ...]
+    role: Role
+
+    @property
+    def per_sample(self) -> bool:
+        """Whether there is one for each sample of the batch."""
+        return any(axis.name == BATCH for axis in self.axes)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths without ghost cells, after the batch axis."""
+        return tuple(axis.size for axis in self.axes if axis.name != BATCH)
+
+    @property
+    def padded_shape(self) -> tuple[int, ...]:
+        """Lengths with ghost cells, after the batch axis."""
+        return tuple(a.size + 2 * a.ghosts for a in self.axes if a.name != BATCH)
+
+    @property
+    def padded(self) -> bool:
+        """Whether any axis has ghost cells."""
+        return any(axis.ghosts for axis in self.axes)
+
+    def element(self) -> Access:
+        """The array's element at the running index."""
+        return Access(self.name, tuple((axis.name, 0) for axis in self.axes))
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """``target (+)= Σ_over expr`` for all values of the target's indices."""
+
+    target: Access
+    expr: sympy.Expr
+    origin: Origin
+    over: tuple[str, ...] = ()
+    accumulate: bool = False
+    maximum: bool = False
+
+    @property
+    def writes(self) -> str:
+        """Name of the array written."""
+        return self.target.array
+
+
+class GhostRow(NamedTuple):
+    """One ghost cell: Σ weight · cell + value, cells counted from a wall inwards.
+
+    ``cells`` holds (side, distance, weight) with side -1 for the low wall, +1 for the
+    high one, and distance 0 for the cell next to that wall.
+    """
+
+    cells: tuple[tuple[int, int, sympy.Expr], ...]
+    value: sympy.Expr = sympy.S.Zero
+
+
+@dataclass(frozen=True, slots=True)
+class Ghost:
+    """Fill the ghost cells of ``array`` along ``axis``; rows go from the wall outwards."""
+
+    array: str
+    axis: str
+    low: tuple[GhostRow, ...]
+    high: tuple[GhostRow, ...]
+    origin: Origin
+
+    @property
+    def writes(self) -> str:
+        """Name of the array written."""
+        return self.array
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Transpose of ``ghost``: add the ghost cells' cotangents to the cells they came from."""
+
+    array: str
+    ghost: Ghost
+    origin: Origin
+
+    @property
+    def writes(self) -> str:
+        """Name of the array written."""
+        return self.array
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Set an array to zero: all of it, or its ghost cells only."""
+
+    array: str
+    ghosts_only: bool
+    origin: Origin
+
+    @property
+    def writes(self) -> str:
+        """Name of the array written."""
+        return self.array
+
+
+Statement = Map | Ghost | Fold | Clear
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Statements run in order, and the arrays that they leave for others."""
+
+    name: str
+    statements: tuple[Statement, ...]
+    outputs: tuple[str, ...] = ()
+
+    @property
+    def maps(self) -> tuple[Map, ...]:
+        """The block's Map statements."""
+        return tuple(s for s in self.statements if isinstance(s, Map))
+
+
+EMPTY = Block("", ())
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """All blocks of a model and the arrays they work on.
+
+    ``coefficients`` depends on parameters alone and runs once a call; ``initial`` makes
+    the state from inputs; ``step`` advances it; ``readout`` and ``loss`` look at the
+    last state; ``penalty`` holds the terms of the loss in parameters alone.
+    """
+
+    arrays: dict[str, Array]
+    coefficients: Block
+    initial: Block
+    step: Block
+    readout: Block
+    loss: Block
+    penalty: Block
+    constants: dict[str, Constant] = field(default_factory=dict)
+
+
+class Constant(NamedTuple):
+    """A named number of the generated module: its value and how it came about."""
+
+    value: float
+    text: str
+
+
+def verify(block: Block, arrays: dict[str, Array]) -> None:
+    """Check the form between passes: known arrays, matching indices, offsets in reach."""
+    for statement in block.statements:
+        if not isinstance(statement, Map):
+            assert statement.array in arrays, statement
+            continue
+        target = statement.target
+        bound = {*target.indices, *statement.over}
+        assert not set(target.indices) & set(statement.over), statement
+        for access in (target, *statement.expr.atoms(Access)):
+            array = arrays.get(access.array)
+            assert array is not None, f"unknown array in {statement}"
+            assert len(array.axes) == len(access.index), statement
+            assert set(access.indices) <= bound | {TIME}, f"unbound index in {statement}"
+            for axis, (_, offset) in zip(array.axes, access.index, strict=True):
+                assert abs(offset) <= axis.ghosts, f"{access} reaches past its ghosts"

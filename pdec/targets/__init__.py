@@ -1,0 +1,1 @@
+"""Targets: an expression printer, a statement printer and a driver each."""

@@ -1,0 +1,35 @@
+"""Line shapes: statements broken over lines the way ``ruff format`` breaks them."""
+
+from __future__ import annotations
+
+WIDTH = 88
+INDENT = "    "
+
+
+def call(head: str, arguments: list[str], indent: str = INDENT, tail: str = "") -> list[str]:
+    """``head(arguments)tail`` in one line, or its arguments indented, or one a line."""
+    line = f"{indent}{head}({', '.join(arguments)}){tail}"
+    if len(line) <= WIDTH:
+        return [line]
+    inner = f"{indent}{INDENT}{', '.join(arguments)}"
+    if len(inner) <= WIDTH:
+        return [f"{indent}{head}(", inner, f"{indent}){tail}"]
+    return [
+        f"{indent}{head}(",
+        *(f"{indent}{INDENT}{argument}," for argument in arguments),
+        f"{indent}){tail}",
+    ]
+
+
+def assign(left: str, terms: list[str], indent: str = INDENT) -> list[str]:
+    """``left = t₀ + t₁ …`` (each later term starts with its sign), broken at the terms."""
+    line = f"{indent}{left} {' '.join(terms)}"
+    if len(line) <= WIDTH or len(terms) == 1:
+        return [line]
+    return [f"{indent}{left} (", *(f"{indent}{INDENT}{t}" for t in terms), f"{indent})"]
+
+
+def comment(text: str, indent: str = INDENT) -> str:
+    """A comment line, cut to the width of the page."""
+    line = f"{indent}# {text}"
+    return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"

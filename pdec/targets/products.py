@@ -1,0 +1,49 @@
+"""Products inside sums: which einsum or matrix product a reduction is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import sympy
+
+from pdec.statements import Array, Map
+from pdec.symbolic import BATCH, Access, IndexValue
+
+Product = tuple[sympy.Expr, Access, Access | None]
+
+
+def contraction(term: sympy.Expr) -> Product | None:
+    """A term as (scalar factor, element, element or None), where it is one."""
+    factors = sympy.Mul.make_args(term)
+    arrays = [f for f in factors if isinstance(f, Access) and f.index]
+    others = [f for f in factors if not (isinstance(f, Access) and f.index)]
+    scalar = sympy.Mul(*others)
+    varying = any(a.index for a in scalar.atoms(Access)) or scalar.has(IndexValue)
+    if varying or not 1 <= len(arrays) <= 2:
+        return None
+    first = arrays[0]
+    return scalar, first, arrays[1] if len(arrays) == 2 else None
+
+
+def matrix_product(
+    statement: Map,
+    left: Access,
+    right: Access,
+    array_of: Callable[[str], Array],
+    axes: tuple[str, ...],
+) -> tuple[Access, Access, bool, bool] | None:
+    """A contraction A[i, k] u[batch, k, grid] as (A, u, A is transposed, grid is 2-D)."""
+    pair = sorted((left, right), key=lambda access: array_of(access.array).per_sample)
+    matrix, field = pair
+    if array_of(matrix.array).per_sample or not array_of(field.array).per_sample:
+        return None
+    grid = tuple(name for name in field.indices if name in axes)
+    (summed, *more) = statement.over
+    if more or len(matrix.index) != 2 or len(grid) not in (1, 2):
+        return None
+    if field.indices != (BATCH, summed, *grid) or summed not in matrix.indices:
+        return None
+    free = next(name for name in matrix.indices if name != summed)
+    if statement.target.indices != (BATCH, free, *grid) or free in axes:
+        return None
+    return matrix, field, matrix.indices[0] == summed, len(grid) == 2
