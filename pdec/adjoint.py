@@ -16,7 +16,7 @@ forward code computes (Succi 2025, section 4, gives the continuous one).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 import sympy
@@ -60,11 +60,16 @@ def dot(name: str) -> str:
 
 
 def transpose(
-    block: Block, arrays: dict[str, Array], axes: tuple[str, ...], *, carried: bool = False
+    block: Block,
+    arrays: dict[str, Array],
+    axes: tuple[str, ...],
+    *,
+    states: Collection[str] = (),
+    carried: bool = False,
 ) -> Derived:
     """Derive the block that carries cotangents from its outputs to its inputs.
 
-    ``carried`` says that the cotangents of what the block makes come from elsewhere too
+    ``states`` are the fields whose cotangents the block sets; ``carried`` says that the cotangents of what the block makes come from elsewhere too
     and only accumulate here.
     """
     active = _active(block, arrays)
@@ -72,15 +77,19 @@ def transpose(
     for statement in reversed(block.statements):
         if isinstance(statement, Ghost):
             if statement.array in active:
-                what = Origin(f"adjoint of {statement.origin.text}", statement.origin.location)
+                what = Origin(
+                    f"adjoint of {statement.origin.text}", statement.origin.location
+                )
                 statements.append(Fold(bar(statement.array), statement, what))
             continue
         assert isinstance(statement, Map)
         if statement.writes in active and not statement.maximum:
             statements += _cotangents(statement, arrays, axes, active)
     if not carried:
-        statements = _inlined(_initialised(statements, block, arrays), arrays)
-    return Derived(_needed(block, statements), Block(f"{block.name}_vjp", tuple(statements)))
+        statements = _inlined(_initialised(statements, block, arrays, states), arrays)
+    return Derived(
+        _needed(block, statements), Block(f"{block.name}_vjp", tuple(statements))
+    )
 
 
 def linearise(block: Block, arrays: dict[str, Array]) -> Derived:
@@ -91,13 +100,19 @@ def linearise(block: Block, arrays: dict[str, Array]) -> Derived:
         if isinstance(statement, Ghost):
             if statement.array in active:
                 low, high = _linear(statement.low), _linear(statement.high)
-                what = Origin(f"tangent of {statement.origin.text}", statement.origin.location)
-                statements.append(Ghost(dot(statement.array), statement.axis, low, high, what))
+                what = Origin(
+                    f"tangent of {statement.origin.text}", statement.origin.location
+                )
+                statements.append(
+                    Ghost(dot(statement.array), statement.axis, low, high, what)
+                )
             continue
         assert isinstance(statement, Map)
         if statement.writes in active:
             statements.append(_tangent(statement, active))
-    return Derived(_needed(block, statements), Block(f"{block.name}_jvp", tuple(statements)))
+    return Derived(
+        _needed(block, statements), Block(f"{block.name}_jvp", tuple(statements))
+    )
 
 
 def _linear(rows: tuple[GhostRow, ...]) -> tuple[GhostRow, ...]:
@@ -113,7 +128,10 @@ def _active(block: Block, arrays: dict[str, Array]) -> set[str]:
         if array.role in (Role.PARAM, Role.INPUT, Role.STATE, Role.COEFFICIENT)
     }
     for statement in block.maps:
-        if any(a.array in active for a in statement.expr.atoms(Access)) and not statement.maximum:
+        if (
+            any(a.array in active for a in statement.expr.atoms(Access))
+            and not statement.maximum
+        ):
             active.add(statement.writes)
     return active
 
@@ -141,11 +159,13 @@ def _cotangents(
     what = Origin(f"adjoint of {statement.origin.text}", statement.origin.location)
     found: list[Statement] = []
     for access, slope in _partials(statement, active):
-        value = upstream * slope
+        value = upstream * sympy.factor_terms(slope)
         summed = running - set(access.indices)
         absent = summed - indices_of(value)
         if absent:
-            value *= sympy.Integer(math.prod(_size(name, statement, arrays) for name in absent))
+            value *= sympy.Integer(
+                math.prod(_size(name, statement, arrays) for name in absent)
+            )
         over = ordered(summed - absent, axes)
         target = access.of(bar(access.array))
         found.append(Map(target, value, what, over, accumulate=True))
@@ -163,7 +183,10 @@ def _size(index: str, statement: Map, arrays: dict[str, Array]) -> int:
 
 
 def _initialised(
-    statements: list[Statement], block: Block, arrays: dict[str, Array]
+    statements: list[Statement],
+    block: Block,
+    arrays: dict[str, Array],
+    states: Collection[str],
 ) -> list[Statement]:
     """Let the first contribution to a cotangent set it; clear ghost cells before it.
 
@@ -171,8 +194,7 @@ def _initialised(
     call; those of work arrays and of the state that the block starts from begin here.
     """
     made = {statement.writes for statement in block.maps}
-    states = {n for n, a in arrays.items() if a.role is Role.STATE} - set(block.outputs)
-    local = {bar(name) for name in (made | states)}
+    local = {bar(name) for name in (made | set(states))}
     started: set[str] = set()
     found: list[Statement] = []
     for statement in _sets_first(statements):
@@ -186,7 +208,11 @@ def _initialised(
             found.append(Clear(name, whole, statement.origin))
         found.append(replace(statement, accumulate=not whole))
     untouched = sorted({bar(name) for name in states} - started)
-    return found + [Clear(name, False, Origin(f"{name[:-4]} has no influence")) for name in untouched]
+    idle = [
+        Clear(name, False, Origin(f"{name.removesuffix(BAR)} plays no part"))
+        for name in untouched
+    ]
+    return found + idle
 
 
 def _sets_first(statements: list[Statement]) -> list[Statement]:
@@ -211,34 +237,50 @@ def _sets_first(statements: list[Statement]) -> list[Statement]:
 
 
 def _inlined(statements: list[Statement], arrays: dict[str, Array]) -> list[Statement]:
-    """Write a cotangent that is used once into the place where it is used.
+    """Write a cotangent into its place of use where it is used once, or is a mere copy.
 
     ``f_Z_bar = ω z⁺_bar`` followed by ``Z_bar = f_Z_bar (1 - f_Z²)`` becomes the α of
     the adjoint equations, ``Z_bar = ω z⁺_bar (1 - f_Z²)``.
     """
     result = list(statements)
-    for statement in statements:
-        if not isinstance(statement, Map) or statement.accumulate or statement.over:
+    for writer in statements:
+        writer = next((s for s in result if s.writes == writer.writes), writer)
+        if not isinstance(writer, Map) or not _inlinable(writer, result, arrays):
             continue
-        name = statement.writes
-        writers = [s for s in result if s.writes == name]
-        readers = [s for s in result if isinstance(s, Map) and _reads(s, name)]
-        if len(writers) != 1 or len(readers) != 1 or not isinstance(writers[0], Map):
-            continue
-        (reader,), (writer,) = readers, writers
         element = writer.target
-        inside = [a for a in reader.expr.atoms(Access) if a.array == name]
-        base = arrays[name.removesuffix(BAR)]
-        if inside != [element] or base.padded or reader.over or base.role is Role.STATE:
+        readers = [
+            s for s in result if isinstance(s, Map) and element in s.expr.free_symbols
+        ]
+        copied = isinstance(writer.expr, Access)
+        if not copied and (len(readers) != 1 or readers[0].over):
             continue
-        merged = replace(reader, expr=reader.expr.xreplace({element: writer.expr}))
-        result[result.index(reader)] = merged
+        for reader in readers:
+            merged = replace(reader, expr=reader.expr.xreplace({element: writer.expr}))
+            result[result.index(reader)] = merged
         result.remove(writer)
     return result
 
 
-def _reads(statement: Map, name: str) -> bool:
-    return any(access.array == name for access in statement.expr.atoms(Access))
+def _inlinable(
+    writer: Map, statements: list[Statement], arrays: dict[str, Array]
+) -> bool:
+    """Whether a cotangent is set once, pointwise, and read only where it stands."""
+    base = arrays[writer.writes.removesuffix(BAR)]
+    if writer.accumulate or writer.over or base.padded or base.role is Role.STATE:
+        return False
+    if isinstance(writer.expr, Access) and set(writer.expr.indices) != set(
+        writer.target.indices
+    ):
+        return False
+    alone = sum(s.writes == writer.writes for s in statements) == 1
+    places = {
+        access
+        for statement in statements
+        if isinstance(statement, Map)
+        for access in statement.expr.atoms(Access)
+        if access.array == writer.writes
+    }
+    return alone and places <= {writer.target} and bool(places)
 
 
 def _needed(block: Block, statements: Iterable[Statement]) -> Block:
@@ -263,7 +305,8 @@ def _needed(block: Block, statements: Iterable[Statement]) -> Block:
 def _tangent(statement: Map, active: set[str]) -> Map:
     """Ṫ = Σ_over Σ_u ∂e/∂u u̇."""
     terms = [
-        slope * access.of(dot(access.array)) for access, slope in _partials(statement, active)
+        sympy.factor_terms(slope) * access.of(dot(access.array))
+        for access, slope in _partials(statement, active)
     ]
     what = Origin(f"tangent of {statement.origin.text}", statement.origin.location)
     target = statement.target.of(dot(statement.writes))

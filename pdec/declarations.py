@@ -25,11 +25,15 @@ MAX_CELLS = 2**31
 
 
 def constants(
-    statements: list[tree.ConstStatement], scope: Builder, overrides: Mapping[str, float]
+    statements: list[tree.ConstStatement],
+    scope: Builder,
+    overrides: Mapping[str, float],
 ) -> None:
     """Evaluate ``const`` statements, in whatever order they stand."""
     waiting = {
-        name.name: (name, value) for statement in statements for name, value in statement.items
+        name.name: (name, value)
+        for statement in statements
+        for name, value in statement.items
     }
     seen: set[str] = set()
     for statement in statements:
@@ -37,10 +41,14 @@ def constants(
             _attempt(lambda name=name: scope.declare(name))
             seen.add(name.name)
     while waiting:
-        ready = [n for n, (_, value) in waiting.items() if not names_in(value) & set(waiting)]
+        ready = [
+            n for n, (_, value) in waiting.items() if not names_in(value) & set(waiting)
+        ]
         for key in ready or list(waiting):
             name, value = waiting.pop(key)
-            found = _attempt(lambda v=value, n=name: number(v, scope, f"the constant '{n.text}'"))
+            found = _attempt(
+                lambda v=value, n=name: number(v, scope, f"the constant '{n.text}'")
+            )
             scope.constants[key] = float(overrides.get(key, found or 0.0))
 
 
@@ -62,7 +70,9 @@ def names_in(node: Any) -> set[str]:
     return set()
 
 
-def declare_all(statements: Any, scope: Builder, overrides: Mapping[str, float]) -> None:
+def declare_all(
+    statements: Any, scope: Builder, overrides: Mapping[str, float]
+) -> None:
     """Fill the scope with everything that the file declares."""
     for statement in statements.of(tree.DimStatement):
         _attempt(lambda s=statement: _dim(s, scope, overrides))
@@ -82,10 +92,14 @@ def declare_all(statements: Any, scope: Builder, overrides: Mapping[str, float])
         _attempt(lambda s=statement: _equation(s, scope))
 
 
-def _dim(statement: tree.DimStatement, scope: Builder, overrides: Mapping[str, float]) -> None:
+def _dim(
+    statement: tree.DimStatement, scope: Builder, overrides: Mapping[str, float]
+) -> None:
     scope.declare(statement.name)
     written = integer(statement.size, scope, "a dim")
-    scope.dims[statement.name.name] = _length(overrides.get(statement.name.name, written))
+    scope.dims[statement.name.name] = _length(
+        overrides.get(statement.name.name, written)
+    )
 
 
 def _length(value: float) -> int:
@@ -97,17 +111,23 @@ def _axis(axis: tree.Axis, scope: Builder, overrides: Mapping[str, float]) -> No
     scope.declare(axis.name)
     if len(name) != 1:
         scope.fail(f"an axis is one letter, not '{axis.name.text}'", axis.name.span)
-    size = _length(overrides.get(name, integer(axis.size, scope, f"the length of {name}")))
+    size = _length(
+        overrides.get(name, integer(axis.size, scope, f"the length of {name}"))
+    )
     low = number(axis.interval.low, scope, f"the start of {name}")
     high = number(axis.interval.high, scope, f"the end of {name}")
     if not low < high:
-        scope.fail(f"the interval of {name} is empty", axis.interval.span, "write [low, high]")
+        scope.fail(
+            f"the interval of {name} is empty", axis.interval.span, "write [low, high]"
+        )
     if not axis.interval.low_closed or axis.interval.high_closed == axis.periodic:
         expected = "[low, high)" if axis.periodic else "[low, high]"
         scope.fail(
             f"{'a periodic' if axis.periodic else 'an'} axis is written on {expected}",
             axis.interval.span,
-            None if axis.periodic else f"or make {name} periodic: `on [low, high) periodic`",
+            None
+            if axis.periodic
+            else f"or make {name} periodic: `on [low, high) periodic`",
         )
     if len(scope.axes) == 3:
         scope.fail("a grid has at most three axes", axis.span)
@@ -123,7 +143,9 @@ def _variable(item: tree.Declared, role: Role, scope: Builder) -> None:
     shape = tuple(_channel(size, scope) for size in item.shape)
     domain = _domain(item, role, scope)
     sampled = role is not Role.PARAM
-    axes = array_axes(scope.axes, shape, frozenset(domain), sampled=sampled, steps=scope.steps)
+    axes = array_axes(
+        scope.axes, shape, frozenset(domain), sampled=sampled, steps=scope.steps
+    )
     if math.prod(axis.size or 1 for axis in axes) > MAX_CELLS:
         scope.fail(f"'{item.name.text}' would have more than 2³¹ numbers", item.span)
     low, high = _bounds(item, role, scope)
@@ -152,7 +174,9 @@ def _domain(item: tree.Declared, role: Role, scope: Builder) -> tuple[str, ...]:
         if axis.name == TIME and role in (Role.PARAM,):
             continue
         if axis.name not in scope.axes:
-            hint = f"its axes: {', '.join(scope.axes)}" if scope.axes else "add a `grid`"
+            hint = (
+                f"its axes: {', '.join(scope.axes)}" if scope.axes else "add a `grid`"
+            )
             scope.fail(f"the grid has no axis '{axis.text}'", axis.span, hint)
     written = [axis.name for axis in names]
     if len(set(written)) != len(written):
@@ -187,7 +211,9 @@ def _bounds(item: tree.Declared, role: Role, scope: Builder) -> tuple[float, flo
     return low, high
 
 
-def _init(item: tree.Declared, role: Role, scope: Builder, low: float, high: float) -> Init:
+def _init(
+    item: tree.Declared, role: Role, scope: Builder, low: float, high: float
+) -> Init:
     if item.init is None:
         return Init("constant", 0.0)
     if role is not Role.PARAM:
@@ -222,7 +248,9 @@ def _comment(item: tree.Declared, scope: Builder) -> str:
 
 def _target(statement: tree.TargetStatement, scope: Builder) -> None:
     if statement.every is not None:
-        scope.fail("targets along the trajectory are not part of this version", statement.span)
+        scope.fail(
+            "targets along the trajectory are not part of this version", statement.span
+        )
     if statement.classes:
         name = statement.declared.name
         scope.declare(name)
@@ -243,7 +271,9 @@ def _equation(statement: tree.Equation, scope: Builder) -> None:
     if isinstance(left, tree.Name):
         if left.name in ("omega", "dt"):
             if left.name in scope.variables:
-                scope.fail(f"'{left.text}' is declared as a param already", statement.span)
+                scope.fail(
+                    f"'{left.text}' is declared as a param already", statement.span
+                )
             scope.declare(left)
             return
         scope.declare(left)
@@ -264,7 +294,10 @@ def _equation(statement: tree.Equation, scope: Builder) -> None:
 
 
 def _named_equation(
-    name: tree.Name, names: tuple[tree.Name, ...], statement: tree.Equation, scope: Builder
+    name: tree.Name,
+    names: tuple[tree.Name, ...],
+    statement: tree.Equation,
+    scope: Builder,
 ) -> None:
     scope.declare(name)
     if all(argument.name in scope.axes for argument in names):

@@ -1,12 +1,245 @@
-"""The derivation as text: what ``pdec show`` prints and a module's header says."""
+"""The derivation for readers: what ``pdec show`` prints and a module's header says.
+
+Derivation  →  sections(derivation)  →  titled formulas  →  text or LaTeX
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import sympy
 
 from pdec import __version__
 from pdec.derive import Derivation
+from pdec.model import Model
+from pdec.notation import latex, text
+from pdec.statements import Block, Ghost, Map
+from pdec.symbolic import Access, negative
+from pdec.symbolic import Constant as Symbolic
+
+WIDTH = 86
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """``left sign right``; right is summed over the indices in ``over``."""
+
+    left: str
+    sign: str
+    right: sympy.Expr | None
+    target: Access | None = None
+    over: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A titled list of formulas."""
+
+    title: str
+    formulas: tuple[Formula, ...]
+
+
+def sections(derivation: Derivation) -> list[Section]:
+    """The derivation from equation to gradients, in reading order."""
+    model, program = derivation.model, derivation.program
+    found = [
+        Section(
+            "equation", tuple(Formula(line, "", None) for line in equations(model))
+        ),
+        Section(
+            "moments combined into stencils, once a call", _maps(program.coefficients)
+        ),
+        Section("initial state", _maps(program.initial)),
+        Section(f"step ({model.scheme}, {model.steps} of them)", _maps(program.step)),
+        Section("readouts", _maps(program.readout)),
+        Section("loss of a sample", _maps(program.loss)),
+        Section("loss of the parameters", _maps(program.penalty)),
+        Section("cotangents of the loss", _maps(derivation.adjoints["loss"].block)),
+        Section(
+            "adjoint step, from the last to the first",
+            _maps(derivation.adjoints["step"].block),
+        ),
+        Section("gradients of the parameters", _gradients(derivation)),
+    ]
+    return [section for section in found if section.formulas]
+
+
+def _maps(block: Block) -> tuple[Formula, ...]:
+    """The Maps of a block, and the ghost cells they rely on."""
+    found = []
+    for statement in block.statements:
+        if isinstance(statement, Map):
+            sign = "+=" if statement.accumulate else "="
+            left = statement.target
+            found.append(Formula("", sign, statement.expr, left, statement.over))
+        elif isinstance(statement, Ghost):
+            found.append(Formula(f"ghost cells: {statement.origin.text}", "", None))
+    return tuple(found)
+
+
+def _gradients(derivation: Derivation) -> tuple[Formula, ...]:
+    blocks = ("penalty", "initial", "coefficients")
+    return tuple(f for name in blocks for f in _maps(derivation.adjoints[name].block))
+
+
+def equations(model: Model) -> list[str]:
+    """The evolution equations as they were written."""
+    return [
+        " ".join(model.source.excerpt(v.span).split()) for v in model.evolution.values()
+    ]
+
+
+def title_of(model: Model) -> str:
+    """The model's first comment line, which says what it is."""
+    for line in model.source.text.splitlines():
+        if line.strip().startswith("#"):
+            return line.strip().lstrip("#").strip()
+        if line.strip():
+            break
+    return ""
+
+
+# --- text ---------------------------------------------------------------------------------
+
+
+def as_text(derivation: Derivation) -> str:
+    """The derivation as plain text."""
+    model = derivation.model
+    lines = [f"{model.name}: {title_of(model)}".rstrip(": ")]
+    for section in sections(derivation):
+        lines += ["", section.title]
+        lines += [f"    {_text_line(f, model.spellings)}" for f in section.formulas]
+    lines += ["", "stability", *(f"    {line}" for line in stability_lines(derivation))]
+    return "\n".join(lines) + "\n"
+
+
+def _text_line(formula: Formula, spelling: Mapping[str, str]) -> str:
+    if formula.right is None:
+        return formula.left
+    assert formula.target is not None
+    left = text(formula.target, spelling)
+    total = f"Σ_{{{', '.join(formula.over)}}} " if formula.over else ""
+    minus = formula.sign == "+=" and negative(formula.right)
+    value = -formula.right if minus else formula.right
+    right = text(value, spelling)
+    wrapped = f"({right})" if total and value.is_Add else right
+    return f"{left} {'-=' if minus else formula.sign} {total}{wrapped}"
+
+
+def stability_lines(derivation: Derivation) -> list[str]:
+    """What is known about ω before any number is."""
+    form = derivation.stability
+    if form is None:
+        return ["this version judges only one scalar field that relaxes to f(Z)"]
+    low, high = form.slopes
+    model = derivation.model
+    moves = {
+        place: text(a, model.spellings) for place, a in sorted(form.stencil.items())
+    }
+    waves = " + ".join(
+        f"{a}{_phase(place, model.axis_names)}" for place, a in moves.items()
+    )
+    return [
+        "G(θ, s) = 1 - ω + ω s Λ(θ), stable where |G| ≤ 1 for every mode θ",
+        f"Λ(θ) = {waves}",
+        f"slopes s = f' in [{low:g}, {high:g}]",
+    ]
+
+
+def _phase(place: tuple[int, ...], axes: tuple[str, ...]) -> str:
+    """exp(i m·θ), with θ of an axis written θx."""
+    parts = []
+    for offset, axis in zip(place, axes, strict=True):
+        if offset:
+            size = "" if abs(offset) == 1 else str(abs(offset))
+            parts.append(f"{'-' if offset < 0 else '+'}{size}iθ{axis}")
+    return f" exp({''.join(parts).lstrip('+')})" if parts else ""
+
+
+# --- LaTeX ---------------------------------------------------------------------------------
+
+
+def as_latex(derivation: Derivation) -> str:
+    """The derivation as LaTeX: one aligned display for each section."""
+    spelling = derivation.model.spellings
+    pieces = [
+        f"% {derivation.model.name}, derived by pdec {__version__}; needs amsmath"
+    ]
+    for section in sections(derivation):
+        pieces.append(rf"\paragraph{{{_escaped(section.title.capitalize())}}}")
+        formulas = [f for f in section.formulas if f.right is not None]
+        rows = [_latex_line(f, spelling) for f in formulas]
+        if section.title == "equation":
+            rows = _latex_equations(derivation)
+        pieces += (
+            [r"\begin{align*}", " \\\\\n".join(rows), r"\end{align*}"] if rows else []
+        )
+    return "\n".join(pieces) + "\n"
+
+
+def _latex_equations(derivation: Derivation) -> list[str]:
+    """The evolution equations with their definitions named."""
+    model = derivation.model
+    rows = []
+    for name, value in model.evolution.items():
+        field = latex(Symbolic(name), model.spellings)
+        rows.append(rf"\frac{{\partial {field}}}{{\partial t}} &= {latex(value.expr)}")
+    for name, definition in model.definitions.items():
+        if definition.array.per_sample and not definition.over:
+            rows.append(f"{latex(Symbolic(name))} &= {latex(definition.expr)}")
+    return [f"  {row}" for row in rows]
+
+
+def _latex_line(formula: Formula, spelling: Mapping[str, str]) -> str:
+    assert formula.target is not None and formula.right is not None
+    sign = r"\mathrel{+}=" if formula.sign == "+=" else "="
+    total = rf"\sum_{{{', '.join(formula.over)}}} " if formula.over else ""
+    right = latex(formula.right, spelling)
+    inside = rf"\left({right}\right)" if total and formula.right.is_Add else right
+    return f"  {latex(formula.target, spelling)} &{sign} {total}{inside}"
+
+
+def _escaped(words: str) -> str:
+    return words.replace("_", r"\_")
+
+
+# --- the header of a module -------------------------------------------------------------
 
 
 def header(derivation: Derivation, target: str, options: Mapping[str, float]) -> str:
-    return f'# generated by pdec {__version__} from {derivation.model.source.name}\n"""x"""'
+    """The first lines of a module: what it computes, how it was derived and compiled."""
+    model = derivation.model
+    lines = [f"{model.name}: {title_of(model) or 'a neural PDE'}", ""]
+    for section in sections(derivation):
+        lines.append(section.title)
+        for formula in section.formulas:
+            lines += _wrapped(_text_line(formula, model.spellings))
+        lines.append("")
+    lines += ["stability", *(f"    {line}" for line in stability_lines(derivation)), ""]
+    changed = ", ".join(f"{name}={value:g}" for name, value in sorted(options.items()))
+    lines += [
+        "A bar marks a cotangent (z̄ = ∂loss/∂z), ⁺ the next step, z[x+1] the next cell.",
+        "",
+        f"source   {model.source.name}, sha256 {model.source.digest[:16]}",
+        f"compiled by pdec {__version__}, target {target}"
+        + (f", set {changed}" if changed else ""),
+    ]
+    body = "\n".join(line.rstrip() for line in lines)
+    escaped = body.replace("\\", "\\\\").replace('"""', "'''")
+    return (
+        f'# generated by pdec {__version__} from {model.source.name}\n"""{escaped}\n"""'
+    )
+
+
+def _wrapped(line: str) -> Iterable[str]:
+    """A formula indented, broken before a term where it is too long for the page."""
+    room, indent = WIDTH - 4, "    "
+    while len(line) > room:
+        cut = max(line.rfind(" + ", 0, room), line.rfind(" - ", 0, room))
+        cut = cut if cut > 20 else line.rfind(" ", 0, room)
+        if cut <= 0:
+            break
+        yield indent + line[:cut]
+        line, indent, room = line[cut + 1 :], " " * 8, WIDTH - 8
+    yield indent + line

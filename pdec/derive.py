@@ -1,6 +1,6 @@
 """Stage 5 and 6 together: everything that is derived from a discrete model.
 
-    Model, Program  →  derive_all(model, program)  →  Derivation
+Model, Program  →  derive_all(model, program)  →  Derivation
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ def derive_all(model: Model, program: Program) -> Derivation:
     """Transpose and linearise every block, and analyse the step."""
     arrays, axes = program.arrays, model.axis_names
     readout, loss = program.readout, program.loss
+    fields = tuple(model.fields)
     whole_loss = replace(
         loss,
         statements=_together(readout, loss),
@@ -36,8 +37,8 @@ def derive_all(model: Model, program: Program) -> Derivation:
     adjoints = {
         "coefficients": transpose(program.coefficients, arrays, axes, carried=True),
         "initial": transpose(program.initial, arrays, axes),
-        "step": transpose(program.step, arrays, axes),
-        "loss": transpose(whole_loss, arrays, axes),
+        "step": transpose(program.step, arrays, axes, states=fields),
+        "loss": transpose(whole_loss, arrays, axes, states=fields),
         "penalty": transpose(program.penalty, arrays, axes),
     }
     tangents = {

@@ -59,7 +59,13 @@ def discretise(model: Model) -> Program:
     _check_width(model, arrays)
     blocks = [
         _with_ghosts(block, tables, arrays)
-        for block in (Block("coefficients", tuple(tables.coefficients)), initial, step, readout, loss)
+        for block in (
+            Block("coefficients", tuple(tables.coefficients)),
+            initial,
+            step,
+            readout,
+            loss,
+        )
     ]
     for block in (*blocks, penalty):
         verify(block, arrays)
@@ -100,7 +106,9 @@ def _stage(
     for field, value in values.items():
         last = name == "z_next"
         array_name = _next(field) if last else tables.fresh(f"{field}_{name}")
-        array = replace(tables.arrays[field], name=array_name, role=Role.NEXT if last else Role.WORK)
+        array = replace(
+            tables.arrays[field], name=array_name, role=Role.NEXT if last else Role.WORK
+        )
         tables.add(array)
         tables.field_of[array_name] = field
         lowering = Lowering(tables)
@@ -110,7 +118,9 @@ def _stage(
         *before, final = lowering.statements
         assert isinstance(final, Map)
         label = f"{spelled}⁺" if last else array_name
-        formula = Origin(f"{label} = {text(final.expr, model.spellings)}", origin.location)
+        formula = Origin(
+            f"{label} = {text(final.expr, model.spellings)}", origin.location
+        )
         statements += [*before, replace(final, origin=formula)]
         found[field] = array.element()
     return found
@@ -176,7 +186,9 @@ def _right_side(
         places[field] = value.array
         suffix = suffix or f"_{value.array}"
     lowering = Lowering(tables, places, suffix)
-    rates = {name: lowering.lowered(value.expr) for name, value in model.evolution.items()}
+    rates = {
+        name: lowering.lowered(value.expr) for name, value in model.evolution.items()
+    }
     statements += lowering.statements
     return rates
 
@@ -237,7 +249,9 @@ def _padded(tables: Tables) -> dict[str, Array]:
                 reach[name, axis] = reach[_next(name), axis] = widest
     padded: dict[str, Array] = {}
     for name, array in tables.arrays.items():
-        axes = tuple(replace(a, ghosts=reach.get((name, a.name), 0)) for a in array.axes)
+        axes = tuple(
+            replace(a, ghosts=reach.get((name, a.name), 0)) for a in array.axes
+        )
         padded[name] = replace(array, axes=axes)
     return padded
 
@@ -246,8 +260,18 @@ def _check_width(model: Model, arrays: dict[str, Array]) -> None:
     """A grid must be wide enough for its stencil and its wall polynomials."""
     found = []
     for axis in model.axes.values():
-        width = max((a.ghosts for array in arrays.values() for a in array.axes if a.name == axis.name), default=0)
-        least = least_cells(width, model.accuracy, periodic=axis.periodic) if width else 1
+        width = max(
+            (
+                a.ghosts
+                for array in arrays.values()
+                for a in array.axes
+                if a.name == axis.name
+            ),
+            default=0,
+        )
+        least = (
+            least_cells(width, model.accuracy, periodic=axis.periodic) if width else 1
+        )
         if axis.size < least:
             found.append(
                 Diagnostic(
@@ -270,7 +294,9 @@ def _with_ghosts(block: Block, tables: Tables, arrays: dict[str, Array]) -> Bloc
     }
     made = {statement.writes for statement in block.statements}
     given = sorted(name for name in read - made if arrays[name].per_sample)
-    statements: list[Statement] = [g for name in given for g in _ghosts(arrays[name], tables)]
+    statements: list[Statement] = [
+        g for name in given for g in _ghosts(arrays[name], tables)
+    ]
     for statement in block.statements:
         statements.append(statement)
         array = arrays[statement.writes]
@@ -290,12 +316,16 @@ def _ghosts(array: Array, tables: Tables) -> list[Ghost]:
             high = model.boundaries.get((field, axis.name, 1))
             origin = _wall_origin(model, grid, array, low is not None)
             found.append(
-                ghost_cells(array.name, grid, axis.ghosts, model.accuracy, (low, high), origin)
+                ghost_cells(
+                    array.name, grid, axis.ghosts, model.accuracy, (low, high), origin
+                )
             )
     return found
 
 
-def _wall_origin(model: Model, axis: GridAxis, array: Array, conditioned: bool) -> Origin:
+def _wall_origin(
+    model: Model, axis: GridAxis, array: Array, conditioned: bool
+) -> Origin:
     if axis.periodic:
         return Origin(f"{axis.name} periodic", model.source.location(axis.span))
     if not conditioned:

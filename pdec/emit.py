@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import sympy
 
 from pdec import __version__, runtime
 from pdec.adjoint import bar
-from pdec.derivation import header
+from pdec.derivation import equations, header, title_of
 from pdec.derive import Derivation
-from pdec.model import Model, Variable
+from pdec.model import Variable
 from pdec.statements import Array, Block, Map, Role, Statement
 from pdec.symbolic import Access
 from pdec.targets.inline import Inline
-from pdec.targets.layout import assign, call, comment
+from pdec.targets.layout import call
 from pdec.targets.names import Names
 from pdec.targets.numpy import Function, Module
 from pdec.targets.views import cells
@@ -49,14 +50,16 @@ def emit(derivation: Derivation, *, target: str, options: Mapping[str, float]) -
     pieces = [
         *(runtime.paste(file, features) for file in runtime.BEFORE_MATHEMATICS),
         _constants(derivation, names),
-        _section("mathematics") + "\n\n" + "\n\n\n".join(functions) + "\n",
+        _section("mathematics") + "\n\n\n" + "\n\n\n".join(functions) + "\n",
         _tables(derivation, module),
         _model(derivation, target, options),
         *(runtime.paste(file, features) for file in runtime.AFTER_MATHEMATICS),
         *(runtime.paste(file, features) for file in runtime.STABILITY),
         *(runtime.paste(file, features) for file in runtime.LAST),
     ]
-    head = f"{header(derivation, target, options)}\n\nfrom __future__ import annotations\n"
+    head = (
+        f"{header(derivation, target, options)}\n\nfrom __future__ import annotations\n"
+    )
     return f"{head}\n{runtime.IMPORTS}\n" + "\n\n".join(pieces)
 
 
@@ -125,10 +128,20 @@ def _tables(derivation: Derivation, module: Module) -> str:
     }
     shape, places = "dict[str, tuple[int, ...]]", "dict[str, tuple[slice, ...]]"
     blocks = [
-        _table("_STATE", shape, state, "the fields with their ghost cells, after the batch axis"),
+        _table(
+            "_STATE",
+            shape,
+            state,
+            "the fields with their ghost cells, after the batch axis",
+        ),
         _table("_CELLS", places, {n: _slices(arrays[n]) for n in state}, "their cells"),
         _table("_INPUTS", shape, inputs, "the inputs, likewise"),
-        _table("_INPUT_CELLS", places, {n: _slices(arrays[n]) for n in inputs}, "their cells"),
+        _table(
+            "_INPUT_CELLS",
+            places,
+            {n: _slices(arrays[n]) for n in inputs},
+            "their cells",
+        ),
         _table("_WORK", shape, work, "work arrays of each sample"),
         _table("_SHARED", shape, shared, "arrays that all samples share"),
     ]
@@ -192,21 +205,6 @@ def _model(derivation: Derivation, target: str, options: Mapping[str, float]) ->
     return "\n".join(["MODEL = Model(", *rows, ")"]) + "\n"
 
 
-def title_of(model: Model) -> str:
-    """The model's first comment line, which says what it is."""
-    for line in model.source.text.splitlines():
-        if line.strip().startswith("#"):
-            return line.strip().lstrip("#").strip()
-        if line.strip():
-            break
-    return ""
-
-
-def equations(model: Model) -> list[str]:
-    """The evolution equations as they were written."""
-    return [" ".join(model.source.excerpt(v.span).split()) for v in model.evolution.values()]
-
-
 def _string(text: str) -> str:
     """A double-quoted literal."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
@@ -218,7 +216,11 @@ def _text_rows(key: str, text: str) -> list[str]:
     pieces = text.splitlines(keepends=True) or [""]
     if len(pieces) == 1 and len(pieces[0]) < 60:
         return [f"    {key}={_string(pieces[0])},"]
-    return [f"    {key}=(", *(f"        {_string(piece)}" for piece in pieces), "    ),"]
+    return [
+        f"    {key}=(",
+        *(f"        {_string(piece)}" for piece in pieces),
+        "    ),",
+    ]
 
 
 def _plain_dict(entries: Mapping[str, str]) -> str:
@@ -270,11 +272,20 @@ def _tuple(items: list[str]) -> str:
 
 def _functions(derivation: Derivation, module: Module, features: set[str]) -> list[str]:
     """All functions of the mathematics, in reading order."""
-    program, adjoints, tangents = derivation.program, derivation.adjoints, derivation.tangents
+    program, adjoints, tangents = (
+        derivation.program,
+        derivation.adjoints,
+        derivation.tangents,
+    )
     make = _Maker(module)
     again = "Recomputes what it reads of the forward step from the stored state."
     found = [
-        make("_coefficients" + SHARED, "Combine the parameters, once a call.", program.coefficients),
+        make(
+            "_coefficients" + SHARED,
+            "Combine the parameters, once a call.",
+            program.coefficients,
+            coordinates=_coordinates(derivation, module),
+        ),
         make(
             "_step(n: int, " + TILE[1:],
             "Advance step n: the fields to their successors; fills ghost cells on the way.",
@@ -312,14 +323,24 @@ def _functions(derivation: Derivation, module: Module, features: set[str]) -> li
                 adjoints["initial"].recompute,
                 adjoints["initial"].block,
             ),
-            make("_initial_jvp" + TILE_JVP, "Tangent of _initial.", tangents["initial"].block),
+            make(
+                "_initial_jvp" + TILE_JVP,
+                "Tangent of _initial.",
+                tangents["initial"].block,
+            ),
         ]
     if "readout" in features:
-        found.append(make("_readout" + TILE, "Read the last state out.", program.readout))
+        found.append(
+            make("_readout" + TILE, "Read the last state out.", program.readout)
+        )
     if "loss" in features:
         what = "_loss and _readout" if "readout" in features else "_loss"
         found += [
-            make("_loss" + TILE, "The loss of each sample, from its last state.", program.loss),
+            make(
+                "_loss" + TILE,
+                "The loss of each sample, from its last state.",
+                program.loss,
+            ),
             make(
                 "_loss_vjp" + TILE_VJP,
                 f"Adjoint of {what}: from the cotangent of the loss to that of the state.",
@@ -334,6 +355,21 @@ def _functions(derivation: Derivation, module: Module, features: set[str]) -> li
     return found
 
 
+def _coordinates(derivation: Derivation, module: Module) -> dict[str, str]:
+    """The coordinates that the equations mention, by axis."""
+    values: dict[str, str] = {}
+    for name, array in derivation.program.arrays.items():
+        if array.role is not Role.COORDINATE:
+            continue
+        axis = derivation.model.axes[name]
+        cell = "np.arange" if axis.periodic else "0.5 + np.arange"
+        spacing = module.names(f"d{name}")
+        value = f"{axis.low!r} + {spacing} * ({cell}({axis.size}))"
+        kind = ", next(iter(c.values())).dtype" if derivation.model.params else ""
+        values[name] = f"{value}{kind}"
+    return values
+
+
 class _Maker:
     """Makes the text of a function from blocks."""
 
@@ -346,11 +382,14 @@ class _Maker:
         doc: str,
         *blocks: Block,
         before: list[str] | None = None,
+        coordinates: Mapping[str, str] | None = None,
         after: list[str] | None = None,
     ) -> str:
         function = Function(self.module, f"def {head}", doc)
         statements: list[Statement] = [s for block in blocks for s in block.statements]
         function.body += before or []
+        for name, value in (coordinates or {}).items():
+            function.make(name, f'c["{name}"]', value)
         function.add_all(statements)
         function.body += after or []
         return function.text()
@@ -362,26 +401,28 @@ def _penalty(derivation: Derivation, make: _Maker) -> list[str]:
     name = make.module.names(output)
     seed = make.module.names(bar(output))
     make.module.private.add(output)
-    return [
-        make(
-            "_penalty(c: Arrays) -> float:",
-            "The terms of the loss in parameters alone.",
-            block,
-            after=[f"    return float({name})"],
-        ),
-        make(
-            "_penalty_vjp" + SHARED_VJP,
-            "Adjoint of _penalty: adds to the cotangents of the parameters.",
-            adjoint.recompute,
-            _seeded(adjoint.block, bar(output)),
-        ),
-    ] if seed else []
+    return (
+        [
+            make(
+                "_penalty(c: Arrays) -> float:",
+                "The terms of the loss in parameters alone.",
+                block,
+                after=[f"    return float({name})"],
+            ),
+            make(
+                "_penalty_vjp" + SHARED_VJP,
+                "Adjoint of _penalty: adds to the cotangents of the parameters.",
+                adjoint.recompute,
+                _seeded(adjoint.block, bar(output)),
+            ),
+        ]
+        if seed
+        else []
+    )
 
 
 def _seeded(block: Block, name: str) -> Block:
     """A block in which the cotangent of its only output is 1."""
-    from dataclasses import replace
-
     statements: list[Statement] = []
     for statement in block.statements:
         assert isinstance(statement, Map)
@@ -394,7 +435,9 @@ def _stability(derivation: Derivation, module: Module) -> list[str]:
     """The functions that the verdict on ω reads: ω itself and the stencil of Z."""
     form = derivation.stability
     assert form is not None and derivation.model.omega is not None
-    omega = Function(module, "def _omega(c: Arrays) -> Any:", "The relaxation parameter ω = γ Δt.")
+    omega = Function(
+        module, "def _omega(c: Arrays) -> Any:", "The relaxation parameter ω = γ Δt."
+    )
     omega.body = [f"    return {Inline(omega.refer)(derivation.model.omega)}"]
     stencil = Function(
         module,
@@ -407,6 +450,3 @@ def _stability(derivation: Derivation, module: Module) -> list[str]:
         rows.append(f"        {key}: {Inline(stencil.refer)(coefficient)},")
     stencil.body = ["    return {", *rows, "    }"]
     return [omega.text(), stencil.text()]
-
-
-__all__ = ["assign", "comment", "emit", "equations", "features_of", "summarise", "title_of"]

@@ -103,7 +103,9 @@ def _name(node: tree.Name, scope: Builder) -> Typed:
 
 def _group(node: tree.Group, scope: Builder) -> Typed:
     if len(node.items) != 1:
-        scope.fail("a list of expressions stands only behind a function's name", node.span)
+        scope.fail(
+            "a list of expressions stands only behind a function's name", node.span
+        )
     inner = translate(node.items[0], scope)
     return Typed(inner.expr, inner.shape, inner.domain, node.span)
 
@@ -118,7 +120,8 @@ def _transpose(node: tree.Transpose, scope: Builder) -> Typed:
 
 def _index(node: tree.Index, scope: Builder) -> Typed:
     return scope.fail(
-        "components cannot be picked with [ ] in this version", node.span,
+        "components cannot be picked with [ ] in this version",
+        node.span,
         "contract with a constant parameter instead",
     )
 
@@ -185,8 +188,6 @@ def _raised(base: Typed, exponent: Typed, span: Span, scope: Builder) -> Typed:
         scope.fail("an exponent must be a number", exponent.span)
     if exponent.expr.is_number and abs(float(exponent.expr)) > MAX_POWER:
         scope.fail(f"an exponent may be at most {MAX_POWER}", exponent.span)
-    if len(base.shape) > 1:
-        scope.fail("a matrix has no elementwise power", base.span)
     if base.expr.is_number and exponent.expr.is_number:
         return Typed(_folded(base, exponent, span, scope), (), NUMBER, span)
     return Typed(base.expr**exponent.expr, base.shape, base.domain, span)
@@ -195,7 +196,12 @@ def _raised(base: Typed, exponent: Typed, span: Span, scope: Builder) -> Typed:
 def _folded(base: Typed, exponent: Typed, span: Span, scope: Builder) -> sympy.Expr:
     """A power of numbers: small integers stay exact, the rest is floating point."""
     low, high = float(base.expr), float(exponent.expr)
-    if base.expr.is_Integer and exponent.expr.is_Integer and abs(low) <= 1000 and 0 <= high <= 8:
+    if (
+        base.expr.is_Integer
+        and exponent.expr.is_Integer
+        and abs(low) <= 1000
+        and 0 <= high <= 8
+    ):
         return base.expr**exponent.expr
     try:
         value = low**high
@@ -237,7 +243,9 @@ def _contract(left: Typed, right: Typed, span: Span) -> Typed:
     last = len(left.shape) - 1
     used = indices_of(left.expr) | indices_of(right.expr)
     bound = next(f"k{n}" for n in range(100) if f"k{n}" not in used)
-    names = {"i0": bound} | {f"i{n}": f"i{last + n - 1}" for n in range(1, len(right.shape))}
+    names = {"i0": bound} | {
+        f"i{n}": f"i{last + n - 1}" for n in range(1, len(right.shape))
+    }
     first = rename_indices(left.expr, {f"i{last}": bound})
     second = rename_indices(right.expr, names)
     value = Contraction(first * second, sympy.Symbol(bound))
@@ -271,11 +279,15 @@ def _operand(
         return _derivative_of(items, position, scope)
     if isinstance(item, tree.Root):
         inner, end = _operand(items, position + 1, scope)
-        return _call(tree.Name("√", "sqrt", item.span), (inner,), inner.span, scope), end
+        return _call(
+            tree.Name("√", "sqrt", item.span), (inner,), inner.span, scope
+        ), end
     name = item.base if isinstance(item, tree.Power) else item
     if isinstance(name, tree.Name) and isinstance(following, tree.Group):
         if scope.is_function(name.name):
-            arguments = tuple(translate(argument, scope) for argument in following.items)
+            arguments = tuple(
+                translate(argument, scope) for argument in following.items
+            )
             span = Span(item.span.start, following.span.end)
             value = _call(name, arguments, span, scope)
             if isinstance(item, tree.Power):
@@ -321,7 +333,9 @@ def _call(
         return apply(arguments, scope, span)
     named = tuple(_named_argument(argument, scope) for argument in arguments)
     value = apply(named, scope, span)
-    hint = "_".join([name.name, *(a.expr.array for a in named if isinstance(a.expr, Access))])
+    hint = "_".join(
+        [name.name, *(a.expr.array for a in named if isinstance(a.expr, Access))]
+    )
     return scope.define(hint, value)
 
 
@@ -341,7 +355,12 @@ def _derivative_of(
     axes, position = sign.axes, position + 1
     letters = items[position] if position < len(items) else None
     subscript = isinstance(letters, tree.Name) and position + 1 < len(items)
-    if axes is None and sign.kind == "partial" and isinstance(letters, tree.Name) and subscript:
+    if (
+        axes is None
+        and sign.kind == "partial"
+        and isinstance(letters, tree.Name)
+        and subscript
+    ):
         if scope.wall is not None and letters.name == "n":
             return _normal_of(items, position + 1, sign, scope)
         if all(letter in scope.axes for letter in letters.name):
@@ -405,10 +424,14 @@ def _orders(
     return orders
 
 
-def _laplacian(operand: Typed, sign: tree.Derivative, span: Span, scope: Builder) -> Typed:
+def _laplacian(
+    operand: Typed, sign: tree.Derivative, span: Span, scope: Builder
+) -> Typed:
     axes = [axis for axis in scope.axes if axis in operand.domain]
     if not axes:
-        scope.fail("the Laplacian of a value that does not vary over the grid", operand.span)
+        scope.fail(
+            "the Laplacian of a value that does not vary over the grid", operand.span
+        )
     two, zero = sympy.Integer(2), sympy.S.Zero
     terms = (Partial(operand.expr, sympy.Symbol(axis), two, zero) for axis in axes)
     return Typed(sympy.Add(*terms), operand.shape, operand.domain, span)

@@ -37,7 +37,9 @@ def ghost_cells(
         if axis.periodic:
             rows = tuple(GhostRow(((-side, k, sympy.S.One),)) for k in range(width))
         else:
-            rows = tuple(_row(side, k, accuracy, condition, axis.name) for k in range(width))
+            rows = tuple(
+                _row(side, k, accuracy, condition, axis.name) for k in range(width)
+            )
         sides.append(rows)
     return Ghost(array, axis.name, sides[0], sides[1], origin)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sympy
 
-from pdec.symbolic import Contraction, per_sample
+from pdec.symbolic import Contraction, negative, per_sample
 
 Form = dict[sympy.Expr, sympy.Expr]
 
@@ -58,7 +58,9 @@ def _merged(forms: list[Form]) -> Form:
                 total[basis] = total.get(basis, sympy.S.Zero) + coefficient
     for index, inner in inside.items():
         total[Contraction(rebuilt(inner), index)] = sympy.S.One
-    return {basis: coefficient for basis, coefficient in total.items() if coefficient != 0}
+    return {
+        basis: coefficient for basis, coefficient in total.items() if coefficient != 0
+    }
 
 
 def rebuilt(expr: sympy.Expr) -> sympy.Expr:
@@ -71,6 +73,6 @@ def by_coefficient(form: Form) -> list[tuple[sympy.Expr, list[tuple[int, sympy.E
     """Group basis values that share a coefficient up to sign: (coefficient, [(±1, basis)])."""
     groups: dict[sympy.Expr, list[tuple[int, sympy.Expr]]] = {}
     for basis, coefficient in form.items():
-        sign = -1 if coefficient.could_extract_minus_sign() else 1
+        sign = -1 if negative(coefficient) else 1
         groups.setdefault(sign * coefficient, []).append((sign, basis))
     return list(groups.items())

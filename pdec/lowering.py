@@ -57,10 +57,15 @@ class Tables:
         names = [hint, *(f"{hint}_{count}" for count in range(1, 10_000))]
         return next(name for name in names if name not in taken)
 
-    def new(self, hint: str, indices: Iterable[str], size_from: sympy.Expr, role: Role) -> Access:
+    def new(
+        self, hint: str, indices: Iterable[str], size_from: sympy.Expr, role: Role
+    ) -> Access:
         """Make an array over some of the indices of an expression."""
         sizes = self.sizes(size_from)
-        names = ordered(indices, self.model.axis_names)
+        wanted = set(indices)
+        if BATCH in wanted:
+            wanted.discard(TIME)  # a value of one step; parameters keep all steps
+        names = ordered(wanted, self.model.axis_names)
         axes = tuple(Axis(name, sizes.get(name, 0)) for name in names)
         array = Array(self.fresh(hint), axes, role)
         self.add(array)
@@ -71,14 +76,17 @@ class Tables:
         found = {axis.name: axis.size for axis in self.model.axes.values()}
         for access in expr.atoms(Access):
             if access.array in self.arrays:
-                for axis, name in zip(self.arrays[access.array].axes, access.indices, strict=True):
+                for axis, name in zip(
+                    self.arrays[access.array].axes, access.indices, strict=True
+                ):
                     found[name] = axis.size
         return found
 
     def hoist(self, expr: sympy.Expr, hint: str, origin: Origin) -> Access:
         """Compute a parameter-only expression once a call, under a name of its own."""
         if expr not in self._hoisted:
-            value = expr
+            terms = sympy.Add.make_args(expr)
+            value = sympy.Add(*(sympy.factor_terms(term) for term in terms))
             over: tuple[str, ...] = ()
             if isinstance(value, Contraction):
                 value, over = value.args[0], (str(value.args[1]),)
@@ -86,7 +94,9 @@ class Tables:
                 value = value.xreplace({part: self.hoist(part, f"{hint}_part", origin)})
             indices = indices_of(value) - set(over)
             target = self.new(hint, indices, value, Role.COEFFICIENT)
-            formula = Origin(f"{target.array} = {text(value, self.model.spellings)}", origin.location)
+            formula = Origin(
+                f"{target.array} = {text(value, self.model.spellings)}", origin.location
+            )
             self.coefficients.append(Map(target, value, formula, over))
             self._hoisted[expr] = target
         return self._hoisted[expr]
@@ -145,7 +155,9 @@ class Lowering:
         name = access.array
         if name in self.model.axes and access.index == ((name, access.index[0][1]),):
             offset = access.index[0][1]
-            self.tables.add(Array(name, (Axis(name, self.model.axes[name].size),), Role.COORDINATE))
+            self.tables.add(
+                Array(name, (Axis(name, self.model.axes[name].size),), Role.COORDINATE)
+            )
             return Access(name, ((name, 0),)) + offset * spacing(name)
         if access.offsets and not self.tables.arrays[name].per_sample:
             return access.of(self._widened(name))
@@ -182,8 +194,14 @@ class Lowering:
             return
         location = self.model.source.location(definition.span)
         excerpt = " ".join(self.model.source.excerpt(definition.span).split())
-        written = name if not definition.written else self.model.spellings.get(name, name)
-        label = excerpt if definition.written and "=" in excerpt else f"{written} = {excerpt}"
+        written = (
+            name if not definition.written else self.model.spellings.get(name, name)
+        )
+        label = (
+            excerpt
+            if definition.written and "=" in excerpt
+            else f"{written} = {excerpt}"
+        )
         origin = Origin(label, location)
         if not definition.array.per_sample:
             self._define_shared(definition, origin)
@@ -217,7 +235,9 @@ class Lowering:
             return
         self.tables.add(definition.array)
         shared = Lowering(self.tables)
-        shared.assign(definition.array.element(), definition.expr, origin, definition.over)
+        shared.assign(
+            definition.array.element(), definition.expr, origin, definition.over
+        )
         self.tables.coefficients += shared.statements
 
     # --- linear parts ---------------------------------------------------------------
@@ -229,7 +249,8 @@ class Lowering:
         form = linear_form(expr)
         stencil = any(a.offsets for basis in form for a in basis.atoms(Access))
         terms: list[sympy.Expr] = []
-        for coefficient, members in by_coefficient(form):
+        groups = sorted(by_coefficient(form), key=lambda group: _place_key(group[1]))
+        for coefficient, members in groups:
             placed = [(s, self._basis(b, target, origin)) for s, b in members]
             if not over and _costly(coefficient, stencil):
                 hint = f"{target.array}_{_suffix([b for _, b in members], self.model.axis_names)}"
@@ -247,7 +268,9 @@ class Lowering:
             return self._basis(basis, target, origin)
         return basis
 
-    def _contract(self, part: Contraction, target: Access, origin: Origin) -> sympy.Expr:
+    def _contract(
+        self, part: Contraction, target: Access, origin: Origin
+    ) -> sympy.Expr:
         """Σ_k Σ_m A_m[…, k] u[k]@m as one statement with the A_m hoisted."""
         inner, index = part.args
         terms: list[sympy.Expr] = []
@@ -256,7 +279,9 @@ class Lowering:
             if basis != 1 and not isinstance(basis, Access):
                 value = self.tables.new("v", indices_of(basis), basis, Role.WORK)
                 self.tables.note_reach(basis)
-                self.statements.append(Map(value, basis, _computing(value, basis, self.model, origin)))
+                self.statements.append(
+                    Map(value, basis, _computing(value, basis, self.model, origin))
+                )
             if not isinstance(coefficient, Access):
                 hint = f"{target.array}_{_suffix([value], self.model.axis_names)}"
                 coefficient = self.tables.hoist(coefficient, hint, origin)
@@ -270,8 +295,18 @@ class Lowering:
         return result
 
 
-def _computing(target: Access, expr: sympy.Expr, model: Model, origin: Origin) -> Origin:
+def _computing(
+    target: Access, expr: sympy.Expr, model: Model, origin: Origin
+) -> Origin:
     return Origin(f"{target.array} = {text(expr, model.spellings)}", origin.location)
+
+
+def _place_key(members: list[tuple[int, sympy.Expr]]) -> tuple[object, ...]:
+    """Order groups by what they read, from left to right."""
+    found = sorted(
+        (a for _, basis in members for a in basis.atoms(Access)), key=access_key
+    )
+    return (not found, [access_key(a) for a in found], str(members))
 
 
 def _costly(coefficient: sympy.Expr, stencil: bool) -> bool:
@@ -292,7 +327,9 @@ def _suffix(basis: list[sympy.Expr], axes: tuple[str, ...]) -> str:
     places = []
     for access in found:
         moves = [
-            (axis if len(axes) > 1 else "") + ("m" if offset < 0 else "p") + str(abs(offset))
+            (axis if len(axes) > 1 else "")
+            + ("m" if offset < 0 else "p")
+            + str(abs(offset))
             for axis, offset in access.offsets.items()
         ]
         places.append("_".join(moves) or "0")

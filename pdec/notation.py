@@ -1,8 +1,8 @@
 """Formulas for people: SymPy expressions as text and as LaTeX, in the user's spelling.
 
-    text(1 - omega)            →  "1 - ω"
-    text(Z_m1 * z[x-1])        →  "Z_m1 z[x-1]"
-    latex(…)                   →  r"Z_{-1}\\, z_{x-1}"
+text(1 - omega)            →  "1 - ω"
+text(Z_m1 * z[x-1])        →  "Z_m1 z[x-1]"
+latex(…)                   →  r"Z_{-1}\\, z_{x-1}"
 """
 
 from __future__ import annotations
@@ -11,12 +11,23 @@ from collections.abc import Mapping
 from typing import Any
 
 import sympy
-from sympy.printing.latex import LatexPrinter
+from sympy.printing.latex import LatexPrinter, translate
+from sympy.printing.pretty.pretty_symbology import split_super_sub
 
-from pdec.symbolic import BATCH, Access, Constant, Contraction, IndexValue, Partial, access_key
+from pdec.symbolic import (
+    BATCH,
+    Access,
+    Constant,
+    Contraction,
+    IndexValue,
+    Partial,
+    access_key,
+    negative,
+)
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _FUNCTIONS = {"Abs": "abs", "Select": "where", "Maximum": "max", "Minimum": "min"}
+_ACCENTS = {"": "", "bar": "\N{COMBINING MACRON}", "dot": "\N{COMBINING DOT ABOVE}"}
 _SUM, _PRODUCT, _UNIT = 0, 1, 2
 
 
@@ -61,7 +72,13 @@ class _Text:
         return _UNIT, f"{name}({inside})"
 
     def _access(self, access: Access) -> str:
-        name = self.spelling.get(access.array, access.array)
+        base, _, mark = access.array.partition("~")
+        field = base.removesuffix("_next")
+        nexts = base != field and field in self.spelling
+        name = (
+            self.spelling.get(field, field) if nexts else self.spelling.get(base, base)
+        )
+        name += _ACCENTS[mark] + ("⁺" if nexts else "")
         shifts = [f"{axis}{offset:+d}" for axis, offset in access.index if offset]
         return f"{name}[{', '.join(shifts)}]" if shifts else name
 
@@ -75,14 +92,14 @@ class _Text:
         terms = sorted(expr.args, key=term_key)
         written = self.render(terms[0], _SUM)
         for term in terms[1:]:
-            if term.could_extract_minus_sign():
+            if negative(term):
                 written += f" - {self.render(-term, _PRODUCT)}"
             else:
                 written += f" + {self.render(term, _PRODUCT)}"
         return written
 
     def _product(self, expr: sympy.Expr) -> tuple[int, str]:
-        if expr.could_extract_minus_sign():
+        if negative(expr):
             return _SUM, f"-{self.render(-expr, _PRODUCT)}"
         above, below = sympy.fraction(expr)
         factors = sorted(sympy.Mul.make_args(above), key=factor_key)
@@ -110,8 +127,8 @@ class _Text:
 
 def term_key(term: sympy.Expr) -> tuple[bool, bool, str]:
     """Positive terms first, then those with arrays, in the order of their elements."""
-    found = sorted(term.atoms(Access), key=access_key)
-    return (term.could_extract_minus_sign(), not found, _order_text(term, found))
+    found = sorted(term.atoms(Access), key=_sampled_first)
+    return (negative(term), not found, _order_text(term, found))
 
 
 def factor_key(factor: sympy.Expr) -> tuple[int, bool, str]:
@@ -121,6 +138,10 @@ def factor_key(factor: sympy.Expr) -> tuple[int, bool, str]:
     found = sorted(factor.atoms(Access), key=access_key)
     sampled = any(BATCH in access.indices for access in found)
     return (1 if not found else 2, sampled, _order_text(factor, found))
+
+
+def _sampled_first(access: Access) -> tuple[bool, object]:
+    return (BATCH not in access.indices, access_key(access))
 
 
 def _order_text(expr: sympy.Expr, found: list[Access]) -> str:
@@ -156,23 +177,23 @@ class _Latex(LatexPrinter):  # type: ignore[misc]
         return rf"\sum_{{{expr.args[1]}}} {self.parenthesize(expr.args[0], 40)}"
 
     def _name(self, name: str) -> str:
-        from sympy.printing.latex import translate
-        from sympy.printing.pretty.pretty_symbology import split_super_sub
-
-        stem, supers, subs = split_super_sub(name)
+        base, _, mark = name.partition("~")
+        following = (
+            base.endswith("_next") and base.removesuffix("_next") in self.spelling
+        )
+        stem, supers, subs = split_super_sub(
+            base.removesuffix("_next") if following else base
+        )
         written = str(translate(stem))
         if len(written) > 1 and not written.startswith("\\"):
             written = rf"\mathrm{{{written}}}"
-        below = [*subs, *supers]
-        if "bar" in below:
-            below.remove("bar")
-            written = rf"\bar{{{written}}}"
-        joined = ",".join(part.replace("_", r"\_") for part in below)
-        return f"{written}_{{{joined}}}" if joined else written
+        if mark:
+            written = rf"\{mark}{{{written}}}"
+        below = ",".join([*subs, *supers])
+        above = "^{+}" if following else ""
+        return f"{written}_{{{below}}}{above}" if below else f"{written}{above}"
 
 
 def latex(expr: sympy.Expr, spelling: Mapping[str, str] | None = None) -> str:
     """Write an expression as LaTeX."""
     return str(_Latex(spelling or {}).doprint(expr))
-
-

@@ -1,7 +1,7 @@
 """The whole compiler on one screen.
 
-    source  →  tree  →  Model  →  Program  →  adjoints  →  stability  →  module text
-     read      parse    resolve   discretise  derive       analyse       emit
+source  →  tree  →  Model  →  Program  →  adjoints  →  stability  →  module text
+ read      parse    resolve   discretise  derive       analyse       emit
 """
 
 from __future__ import annotations

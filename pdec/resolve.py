@@ -65,7 +65,9 @@ class _Statements:
         """The only statement of a kind; a second one is a mistake."""
         found = self.of(kind)
         for extra in found[1:]:
-            self.scope.reporter.error(f"a second {what}", extra.span, "keep one of them")
+            self.scope.reporter.error(
+                f"a second {what}", extra.span, "keep one of them"
+            )
         return found[0] if found else None
 
     def guard(self, action: Callable[..., Any], *arguments: Any) -> Any:
@@ -97,20 +99,29 @@ def _settings(
     equations = {
         equation.left.name: equation
         for equation in statements.of(tree.Equation)
-        if isinstance(equation.left, tree.Name) and equation.left.name in ("omega", "dt")
+        if isinstance(equation.left, tree.Name)
+        and equation.left.name in ("omega", "dt")
     }
     constants(statements.of(tree.ConstStatement), scope, overrides)
     found = dict(SETTINGS)
     for setting in statements.of(tree.SettingStatement):
         statements.guard(_setting, setting, scope, found, overrides)
     if "steps" not in found:
-        _missing(scope, "the number of time steps is missing", "add a line such as `steps 16`")
+        _missing(
+            scope,
+            "the number of time steps is missing",
+            "add a line such as `steps 16`",
+        )
     statements.guard(declare_all, statements, scope, overrides)
-    unknown = sorted(set(overrides) - {*scope.axes, *scope.dims, *scope.constants, "steps"})
+    unknown = sorted(
+        set(overrides) - {*scope.axes, *scope.dims, *scope.constants, "steps"}
+    )
     if unknown:
         known = [*scope.axes, *scope.dims, *scope.constants, "steps"]
         near = suggest(unknown[0], known) or ", ".join(known)
-        raise UsageError(f"--set {unknown[0]}: the model has no such length; try {near}")
+        raise UsageError(
+            f"--set {unknown[0]}: the model has no such length; try {near}"
+        )
     return _Settings(
         name,
         int(str(found["accuracy"])),
@@ -140,7 +151,9 @@ def _setting(
         known = DTYPES if key == "dtype" else tuple(_schemes())
         if value.name not in known:
             scope.fail(
-                f"unknown {key} '{value.text}'", value.span, f"known: {', '.join(known)}"
+                f"unknown {key} '{value.text}'",
+                value.span,
+                f"known: {', '.join(known)}",
             )
         found[key] = value.name
 
@@ -295,7 +308,9 @@ def _initial_value(
 ) -> Typed:
     place = statement.place
     if place is None or number(place, scope, "the initial time") != 0:
-        scope.fail("the initial state is given at t = 0", statement.span, "`at t = 0: …`")
+        scope.fail(
+            "the initial state is given at t = 0", statement.span, "`at t = 0: …`"
+        )
     if not isinstance(statement.left, tree.Name) or statement.left.name not in fields:
         scope.fail("the left side of an initial state is a field", statement.left.span)
     value = translate(statement.right, scope)
@@ -313,7 +328,9 @@ def _readout(statement: tree.ReadoutStatement, scope: Builder) -> None:
     value = translate(statement.body, scope)
     _assignable(value, variable, statement.body.span, scope)
     if not per_sample(value.expr):
-        scope.fail("a readout must depend on the state or an input", statement.body.span)
+        scope.fail(
+            "a readout must depend on the state or an input", statement.body.span
+        )
     scope.definitions[variable.name] = Definition(
         variable.array,
         value.expr,
@@ -407,9 +424,15 @@ def _clock(
                 "add `ω = 0.5` (for a relaxation) or `dt = 0.01`",
             )
         return None
-    forms = {name: relaxation_form(name, value.expr) for name, value in evolution.items()}
+    forms = {
+        name: relaxation_form(name, value.expr) for name, value in evolution.items()
+    }
     rates = {form.rate for form in forms.values() if form is not None}
-    relaxing = None if None in forms.values() or len(rates) != 1 else next(iter(forms.values()))
+    relaxing = (
+        None
+        if None in forms.values() or len(rates) != 1
+        else next(iter(forms.values()))
+    )
     if settings.dt is not None:
         dt = _step_length(settings.dt, scope, "dt")
         if dt is None:

@@ -26,7 +26,9 @@ from pdec.symbolic import BATCH, TIME, per_sample
 Apply = Callable[[tuple[Typed, ...], Scope, Span], Typed]
 
 # Names that the generated module uses for itself, besides Python's keywords.
-TAKEN = frozenset({"np", "numpy", "c", "v", "n", "c_bar", "v_bar", "c_dot", "v_dot", "steps"})
+TAKEN = frozenset(
+    {"np", "numpy", "c", "v", "n", "c_bar", "v_bar", "c_dot", "v_dot", "steps"}
+)
 
 
 class Mistake(Exception):
@@ -86,7 +88,9 @@ class Builder:
 
     def unknown_axis(self, axis: str, span: Span) -> NoReturn:
         """Report a derivative along an axis that the grid does not have."""
-        self.fail(f"the grid has no axis '{axis}'", span, f"its axes: {', '.join(self.axes)}")
+        self.fail(
+            f"the grid has no axis '{axis}'", span, f"its axes: {', '.join(self.axes)}"
+        )
 
     # --- names ---------------------------------------------------------------------
 
@@ -159,10 +163,19 @@ class Builder:
     def _body(self, function: UserFunction) -> Typed:
         name = function.name.name
         if name in self._open:
-            self.fail(f"'{function.name.text}' is defined by itself", function.name.span)
+            self.fail(
+                f"'{function.name.text}' is defined by itself", function.name.span
+            )
         if name not in self._bodies:
-            outer, self.arguments = self.arguments, dict(
-                zip((a.name for a in function.arguments), self._dummies(function), strict=True)
+            outer, self.arguments = (
+                self.arguments,
+                dict(
+                    zip(
+                        (a.name for a in function.arguments),
+                        self._dummies(function),
+                        strict=True,
+                    )
+                ),
             )
             self._open.append(name)
             try:
@@ -208,7 +221,13 @@ class Builder:
         return Typed(made.element, made.shape, made.domain, value.span)
 
     def _make(
-        self, name: str, value: Typed, over: tuple[str, ...], maximum: bool, *, written: bool
+        self,
+        name: str,
+        value: Typed,
+        over: tuple[str, ...],
+        maximum: bool,
+        *,
+        written: bool,
     ) -> Definition:
         sampled = per_sample(value.expr)
         axes = array_axes(
@@ -240,5 +259,7 @@ def array_axes(
     if TIME in domain and not sampled:
         axes.append(Axis(TIME, steps))
     axes += [Axis(f"i{n}", channel.size) for n, channel in enumerate(shape)]
-    axes += [Axis(axis.name, axis.size) for axis in grid.values() if axis.name in domain]
+    axes += [
+        Axis(axis.name, axis.size) for axis in grid.values() if axis.name in domain
+    ]
     return tuple(axes)

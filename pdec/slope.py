@@ -63,7 +63,9 @@ def relation_to_output(expr: sympy.Expr) -> sympy.Expr | None:
         return None
     numerator, denominator = sympy.fraction(sympy.together(outer - _OUTPUT))
     del denominator
-    polynomial = sympy.Poly(numerator, value) if numerator.is_polynomial(value) else None
+    polynomial = (
+        sympy.Poly(numerator, value) if numerator.is_polynomial(value) else None
+    )
     if polynomial is None or polynomial.degree() != 1:
         return None
     slope, constant = polynomial.all_coeffs()
@@ -71,4 +73,6 @@ def relation_to_output(expr: sympy.Expr) -> sympy.Expr | None:
     inner_slope = inner.diff(s).xreplace({inner: value})
     if inner_slope.has(s):
         return None
-    return sympy.factor((outer.diff(value) * inner_slope).xreplace({value: inverse}))
+    relation = (outer.diff(value) * inner_slope).xreplace({value: inverse})
+    forms = [sympy.expand(relation), sympy.factor(relation)]
+    return min(forms, key=sympy.count_ops)

@@ -76,7 +76,9 @@ def _stencil(
 # --- slopes --------------------------------------------------------------------------------
 
 
-def slope_range(expr: sympy.Expr, argument: Access, program: Program) -> tuple[float, float]:
+def slope_range(
+    expr: sympy.Expr, argument: Access, program: Program
+) -> tuple[float, float]:
     """The closure of f' over the real line: (least, greatest).
 
     Sampled densely on [-50, 50], where every activation of the language has reached its
@@ -85,12 +87,16 @@ def slope_range(expr: sympy.Expr, argument: Access, program: Program) -> tuple[f
     slope = expr.diff(argument)
     if slope.is_number:
         return float(slope), float(slope)
-    points = np.concatenate([np.linspace(-50.0, 50.0, 4001), np.geomspace(1e-6, 1e3, 200)])
+    points = np.concatenate(
+        [np.linspace(-50.0, 50.0, 4001), np.geomspace(1e-6, 1e3, 200)]
+    )
     points = np.sort(np.concatenate([points, -points]))
     values = _sample(slope, argument, points, program)
     low, high = float(values.min()), float(values.max())
     for pick, sign in ((values.argmin(), 1.0), (values.argmax(), -1.0)):
-        near = np.linspace(points[max(pick - 1, 0)], points[min(pick + 1, len(points) - 1)], 2001)
+        near = np.linspace(
+            points[max(pick - 1, 0)], points[min(pick + 1, len(points) - 1)], 2001
+        )
         best = sign * float((sign * _sample(slope, argument, near, program)).min())
         low, high = min(low, best), max(high, best)
     return _tidy(low), _tidy(high)
@@ -106,7 +112,9 @@ def _sample(
     expr: sympy.Expr, argument: Access, points: NDArray[np.float64], program: Program
 ) -> NDArray[np.float64]:
     with np.errstate(all="ignore"):
-        values = np.asarray(_evaluate(expr, argument, points, program), dtype=np.float64)
+        values = np.asarray(
+            _evaluate(expr, argument, points, program), dtype=np.float64
+        )
     values = np.broadcast_to(values, points.shape)
     return values[np.isfinite(values)]
 

@@ -216,6 +216,8 @@ def verify(block: Block, arrays: dict[str, Array]) -> None:
             array = arrays.get(access.array)
             assert array is not None, f"unknown array in {statement}"
             assert len(array.axes) == len(access.index), statement
-            assert set(access.indices) <= bound | {TIME}, f"unbound index in {statement}"
+            assert set(access.indices) <= bound | {TIME}, (
+                f"unbound index in {statement}"
+            )
             for axis, (_, offset) in zip(array.axes, access.index, strict=True):
                 assert abs(offset) <= axis.ghosts, f"{access} reaches past its ghosts"

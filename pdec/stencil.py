@@ -32,7 +32,9 @@ def weights(order: int, accuracy: int, bias: int = 0) -> dict[int, sympy.Rationa
         offsets = sorted(bias * m for m in range(count))
     size = len(offsets)
     rows = sympy.Matrix(size, size, lambda j, m: sympy.Integer(offsets[m]) ** j)
-    moments = sympy.Matrix(size, 1, lambda j, _: sympy.factorial(j) if j == order else 0)
+    moments = sympy.Matrix(
+        size, 1, lambda j, _: sympy.factorial(j) if j == order else 0
+    )
     solution = rows.LUsolve(moments)
     return {m: w for m, w in zip(offsets, solution, strict=True) if w != 0}
 

@@ -33,7 +33,9 @@ class Access(sympy.Symbol):
     index: IndexTuple
 
     def __new__(cls, array: str, index: IndexTuple) -> Access:
-        inside = ", ".join(f"{name}{offset:+d}" if offset else name for name, offset in index)
+        inside = ", ".join(
+            f"{name}{offset:+d}" if offset else name for name, offset in index
+        )
         symbol: Access = sympy.Symbol.__xnew__(cls, f"{array}[{inside}]", real=True)
         symbol.array = array
         symbol.index = index
@@ -54,12 +56,16 @@ class Access(sympy.Symbol):
 
     def shifted(self, axis: str, by: int) -> Access:
         """The element ``by`` cells further along ``axis``; itself where it has none."""
-        index = tuple((name, off + by if name == axis else off) for name, off in self.index)
+        index = tuple(
+            (name, off + by if name == axis else off) for name, off in self.index
+        )
         return Access(self.array, index)
 
     def renamed(self, names: dict[str, str]) -> Access:
         """The element with its indices renamed."""
-        return Access(self.array, tuple((names.get(n, n), off) for n, off in self.index))
+        return Access(
+            self.array, tuple((names.get(n, n), off) for n, off in self.index)
+        )
 
     def of(self, array: str) -> Access:
         """The element at the same place in another array."""
@@ -123,6 +129,11 @@ class Equal(sympy.Function):
         return sympy.S.Zero
 
 
+def negative(expr: sympy.Expr) -> bool:
+    """Whether an expression is written with a leading minus: -2, -b, -3 a b."""
+    return bool(expr.as_coeff_Mul()[0] < 0)
+
+
 def accesses(expr: sympy.Expr) -> list[Access]:
     """Array elements that an expression reads, in a reproducible order."""
     return sorted(expr.atoms(Access), key=access_key)
@@ -149,7 +160,9 @@ def per_sample(expr: sympy.Expr) -> bool:
     return any(BATCH in access.indices for access in expr.atoms(Access))
 
 
-def map_accesses(expr: sympy.Expr, change: Callable[[Access], sympy.Expr]) -> sympy.Expr:
+def map_accesses(
+    expr: sympy.Expr, change: Callable[[Access], sympy.Expr]
+) -> sympy.Expr:
     """Replace every array element by ``change(element)``."""
     return expr.xreplace({access: change(access) for access in expr.atoms(Access)})
 
@@ -161,7 +174,10 @@ def shift(expr: sympy.Expr, axis: str, by: int) -> sympy.Expr:
 
 def rename_indices(expr: sympy.Expr, names: dict[str, str]) -> sympy.Expr:
     """The expression with indices renamed, inside index values too."""
-    values = {v: IndexValue(names.get(v.index_name, v.index_name)) for v in expr.atoms(IndexValue)}
+    values = {
+        v: IndexValue(names.get(v.index_name, v.index_name))
+        for v in expr.atoms(IndexValue)
+    }
     return map_accesses(expr.xreplace(values), lambda access: access.renamed(names))
 
 

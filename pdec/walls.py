@@ -40,13 +40,17 @@ def boundaries(
             if axis.periodic:
                 span, zero = axis.span, sympy.S.Zero
                 for side in (-1, 1):
-                    found[name, axis.name, side] = Condition("periodic", zero, zero, zero, span)
+                    found[name, axis.name, side] = Condition(
+                        "periodic", zero, zero, zero, span
+                    )
     if not failed:
         _check_complete(fields, found, scope)
     return found
 
 
-def _check_complete(fields: list[str], found: dict[Key, Condition], scope: Builder) -> None:
+def _check_complete(
+    fields: list[str], found: dict[Key, Condition], scope: Builder
+) -> None:
     for name in fields:
         spelling = scope.spellings[name]
         for axis in scope.axes.values():
@@ -88,7 +92,9 @@ def _sides(statement: tree.AtStatement, name: str, scope: Builder) -> tuple[int,
     axis = scope.axes[name]
     place = number(statement.place, scope, "the place of a wall")
     tolerance = 1e-9 * (axis.high - axis.low)
-    sides = [s for s, at in ((-1, axis.low), (1, axis.high)) if abs(place - at) <= tolerance]
+    sides = [
+        s for s, at in ((-1, axis.low), (1, axis.high)) if abs(place - at) <= tolerance
+    ]
     if not sides:
         scope.fail(
             f"{name} = {place:g} is no side of the grid",
@@ -104,7 +110,10 @@ def _condition(
     """Read a u + b ∂u/∂n = g off the equation."""
     scope.wall = (axis, side)
     try:
-        left, right = translate(statement.left, scope), translate(statement.right, scope)
+        left, right = (
+            translate(statement.left, scope),
+            translate(statement.right, scope),
+        )
     finally:
         scope.wall = None
     expr = left.expr - right.expr
@@ -123,10 +132,14 @@ def _condition(
     a, b = flat.diff(value), flat.diff(slope)
     rest = sympy.expand(flat - a * value - b * slope)
     if flat.has(Partial) or (a.free_symbols | b.free_symbols) & {value, slope}:
-        scope.fail("a boundary condition is linear in u and ∂u: a u + b ∂u = g", statement.span)
+        scope.fail(
+            "a boundary condition is linear in u and ∂u: a u + b ∂u = g", statement.span
+        )
     outward = b * side
     if a == 0 and outward == 0:
-        scope.fail("this boundary condition says nothing about the field", statement.span)
+        scope.fail(
+            "this boundary condition says nothing about the field", statement.span
+        )
     if (a, outward, rest) and any(e.atoms(Access) for e in (a, outward, rest)):
         scope.fail(
             "the numbers of a boundary condition are constants in this version",
@@ -142,11 +155,16 @@ def _is_field(access: Access, scope: Builder) -> bool:
 
 
 def _kind(
-    amplitude: sympy.Expr, slope: sympy.Expr, statement: tree.AtStatement, scope: Builder
+    amplitude: sympy.Expr,
+    slope: sympy.Expr,
+    statement: tree.AtStatement,
+    scope: Builder,
 ) -> str:
     known = sorted(discover("pdec.boundaries", Boundary).values(), key=lambda b: b.rank)
     for boundary in known:
         if boundary.matches(amplitude, slope):
             return boundary.name
     names = ", ".join(boundary.name for boundary in known)
-    scope.fail("no boundary plug-in takes this condition", statement.span, f"known: {names}")
+    scope.fail(
+        "no boundary plug-in takes this condition", statement.span, f"known: {names}"
+    )

@@ -32,7 +32,9 @@ def _cross_entropy(arguments: tuple[Typed, ...], scope: Scope, span: Span) -> Ty
         )
     over = ("i0",)
     number = frozenset[str]()
-    peak = scope.define("peak", Typed(logits.expr, (), number, span), over=over, maximum=True)
+    peak = scope.define(
+        "peak", Typed(logits.expr, (), number, span), over=over, maximum=True
+    )
     excess = sympy.exp(logits.expr - peak.expr)
     weight = scope.define("weight", Typed(excess, logits.shape, number, span))
     total = scope.define("total", Typed(weight.expr, (), number, span), over=over)
@@ -42,6 +44,4 @@ def _cross_entropy(arguments: tuple[Typed, ...], scope: Scope, span: Span) -> Ty
     return scope.define("cross_entropy", Typed(value, (), number, span))
 
 
-PLUGINS = (
-    Operator("cross_entropy", 2, _cross_entropy, "-log softmax(logits)[label]"),
-)
+PLUGINS = (Operator("cross_entropy", 2, _cross_entropy, "-log softmax(logits)[label]"),)

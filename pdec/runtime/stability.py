@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 
 from pdec.runtime.checks import _check_params, _common_dtype
-from pdec.runtime.generated import _AXES, _SLOPES, MODEL, _coefficients, _omega, _stencil
+from pdec.runtime.generated import (
+    _AXES,
+    _SLOPES,
+    MODEL,
+    _coefficients,
+    _omega,
+    _stencil,
+)
 from pdec.runtime.types import Array, Arrays
 
 # --- stability -----------------------------------------------------------------------
@@ -46,8 +53,14 @@ class Stability:
         if self.intrinsic == "growth":
             lines.append("  the equation itself grows, at any ω")
         if self.growth > 1e-12:
-            waves = "the mean" if math.isinf(self.wavelength) else f"{self.wavelength:.3g} cells"
-            lines.append(f"  fastest mode: {waves}, × {math.exp(self.growth):.4g} a step")
+            waves = (
+                "the mean"
+                if math.isinf(self.wavelength)
+                else f"{self.wavelength:.3g} cells"
+            )
+            lines.append(
+                f"  fastest mode: {waves}, × {math.exp(self.growth):.4g} a step"
+            )
         return "\n".join([*lines, f"  {self.advice}"])
 
 
@@ -143,7 +156,9 @@ def _full_shape(stencil: Arrays) -> tuple[int, ...]:
     return np.broadcast_shapes(*(a.shape for a in stencil.values()))
 
 
-def _growth(symbol: Array, theta: list[Array], omega: float) -> tuple[float, float, float]:
+def _growth(
+    symbol: Array, theta: list[Array], omega: float
+) -> tuple[float, float, float]:
     """Return the worst excess growth per step, the equation's own, and the wavelength.
 
     The excess of a mode is what the steps add to the growth of the equation itself:
@@ -187,7 +202,9 @@ def _certificate(stencil: Arrays) -> float | None:
         return None
     centre = tuple(0 for _ in _AXES)
     middle = stencil.get(centre, np.zeros(()))
-    around = sum((np.abs(a) for place, a in stencil.items() if place != centre), np.zeros(()))
+    around = sum(
+        (np.abs(a) for place, a in stencil.items() if place != centre), np.zeros(())
+    )
     limit = math.inf
     for s in _SLOPES:
         if np.any(s * middle + abs(s) * around > 1.0):

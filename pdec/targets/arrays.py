@@ -17,7 +17,7 @@ import sympy
 
 from pdec.functions import Select, Step, softplus
 from pdec.notation import factor_key, term_key
-from pdec.symbolic import Access, IndexValue
+from pdec.symbolic import Access, IndexValue, negative
 from pdec.targets.inline import SUM, UFUNCS, UNARY, Inline
 from pdec.targets.layout import call
 
@@ -42,7 +42,9 @@ class InPlace:
             return self.view(expr, self.running)
         if isinstance(expr, IndexValue):
             return self.scalar(expr)
-        if not any(access.index for access in expr.atoms(Access)) and not expr.has(IndexValue):
+        if not any(access.index for access in expr.atoms(Access)) and not expr.has(
+            IndexValue
+        ):
             return self.scalar(expr, UNARY)
         return None
 
@@ -95,9 +97,9 @@ class InPlace:
             self.write(first, out)
             left = out
         for term in rest:
-            negative = term.could_extract_minus_sign()
-            right = self.value(-term if negative else term)
-            self.operation("np.subtract" if negative else "np.add", [left, right], out)
+            minus = negative(term)
+            right = self.value(-term if minus else term)
+            self.operation("np.subtract" if minus else "np.add", [left, right], out)
             self.release(start)
             left = out
 
@@ -134,8 +136,7 @@ class InPlace:
         self.release(start)
 
     def _scalar(self, factors: list[sympy.Expr]) -> str:
-        product = sympy.Mul(*factors)
-        return self.scalar(product) if product.is_Atom or product.is_Add else self.scalar(product)
+        return self.scalar(sympy.Mul(*factors))
 
     def _power(self, expr: sympy.Expr, out: str) -> None:
         base, exponent = expr.args
@@ -143,7 +144,9 @@ class InPlace:
         if exponent == sympy.Rational(1, 2):
             self.operation("np.sqrt", [self._argument(base, out)], out)
         elif exponent.is_Integer and exponent < 0:
-            self.operation("np.divide", ["1.0", self._argument(base**-exponent, out)], out)
+            self.operation(
+                "np.divide", ["1.0", self._argument(base**-exponent, out)], out
+            )
         elif exponent.is_Integer and exponent <= 4:
             self._small_power(base, int(exponent), out)
         else:
@@ -175,9 +178,13 @@ class InPlace:
     def _function(self, expr: sympy.Expr, out: str) -> None:
         start = self.mark
         if isinstance(expr, Step):
-            self.operation("np.heaviside", [self._argument(expr.args[0], out), "0.0"], out)
+            self.operation(
+                "np.heaviside", [self._argument(expr.args[0], out), "0.0"], out
+            )
         elif isinstance(expr, softplus):
-            self.operation("np.logaddexp", ["0.0", self._argument(expr.args[0], out)], out)
+            self.operation(
+                "np.logaddexp", ["0.0", self._argument(expr.args[0], out)], out
+            )
         elif isinstance(expr, Select):
             condition, yes, no = (self.value(argument) for argument in expr.args)
             chosen = f"np.where({condition} > 0.0, {yes}, {no})"

@@ -11,7 +11,7 @@ import sympy
 
 from pdec.functions import Maximum, Minimum, Select, Step, softplus
 from pdec.notation import factor_key, term_key
-from pdec.symbolic import Access, Constant, Equal, IndexValue
+from pdec.symbolic import Access, Constant, Equal, IndexValue, negative
 
 Reference = Callable[[sympy.Symbol], str]
 SUM, PRODUCT, UNARY, POWER = 1, 2, 3, 4
@@ -54,9 +54,9 @@ class Inline:
         ordered = sorted(sympy.Add.make_args(expr), key=term_key)
         written = [self(ordered[0], SUM)]
         for term in ordered[1:]:
-            negative = term.could_extract_minus_sign()
-            sign = "-" if negative else "+"
-            written.append(f"{sign} {self(-term if negative else term, PRODUCT)}")
+            minus = negative(term)
+            sign = "-" if minus else "+"
+            written.append(f"{sign} {self(-term if minus else term, PRODUCT)}")
         return written
 
     def _write(self, expr: sympy.Expr) -> tuple[int, str]:
@@ -75,13 +75,13 @@ class Inline:
         return POWER + 1, self._function(expr)
 
     def _number(self, expr: sympy.Expr) -> tuple[int, str]:
-        if expr.is_Rational and not expr.is_Integer and float(expr) != expr:
+        if expr.is_Rational and expr.q & (expr.q - 1):
             written = f"{float(expr.p)!r} / {float(expr.q)!r}"
             return (SUM if expr < 0 else PRODUCT), written
         return (POWER + 1 if expr >= 0 else UNARY), literal(expr)
 
     def _product(self, expr: sympy.Expr) -> tuple[int, str]:
-        if expr.could_extract_minus_sign():
+        if negative(expr):
             return UNARY, f"-{self(-expr, UNARY)}"
         above, below = sympy.fraction(expr)
         factors = sorted(sympy.Mul.make_args(above), key=factor_key)
@@ -94,7 +94,7 @@ class Inline:
         base, exponent = expr.args
         if exponent == sympy.Rational(1, 2):
             return POWER + 1, f"np.sqrt({self(base)})"
-        if exponent.could_extract_minus_sign():
+        if negative(exponent):
             return PRODUCT, f"1.0 / {self(base**-exponent, UNARY)}"
         if exponent.is_Integer:
             return POWER, f"{self(base, POWER + 1)}**{int(exponent)}"

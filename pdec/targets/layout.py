@@ -6,7 +6,9 @@ WIDTH = 88
 INDENT = "    "
 
 
-def call(head: str, arguments: list[str], indent: str = INDENT, tail: str = "") -> list[str]:
+def call(
+    head: str, arguments: list[str], indent: str = INDENT, tail: str = ""
+) -> list[str]:
     """``head(arguments)tail`` in one line, or its arguments indented, or one a line."""
     line = f"{indent}{head}({', '.join(arguments)}){tail}"
     if len(line) <= WIDTH:
@@ -27,6 +29,24 @@ def assign(left: str, terms: list[str], indent: str = INDENT) -> list[str]:
     if len(line) <= WIDTH or len(terms) == 1:
         return [line]
     return [f"{indent}{left} (", *(f"{indent}{INDENT}{t}" for t in terms), f"{indent})"]
+
+
+def unpack(homes: dict[str, str], indent: str = INDENT) -> list[str]:
+    """``z, Z = v["z"], v["Z"]``: local names for entries of dicts, a few to a line."""
+    lines: list[str] = []
+    pending: list[tuple[str, str]] = []
+
+    def line(pairs: list[tuple[str, str]]) -> str:
+        names, values = zip(*pairs, strict=True)
+        return f"{indent}{', '.join(names)} = {', '.join(values)}"
+
+    for name, home in sorted(homes.items(), key=lambda pair: pair[1].partition("[")[0]):
+        same = pending and pending[0][1].partition("[")[0] == home.partition("[")[0]
+        if pending and not (same and len(line([*pending, (name, home)])) <= WIDTH):
+            lines.append(line(pending))
+            pending = []
+        pending.append((name, home))
+    return [*lines, line(pending)] if pending else lines
 
 
 def comment(text: str, indent: str = INDENT) -> str:

@@ -13,13 +13,23 @@ from dataclasses import dataclass, field
 import sympy
 
 from pdec.adjoint import BAR, DOT
-from pdec.statements import Array, Axis, Block, Clear, Fold, Ghost, GhostRow, Map, Role, Statement
-from pdec.symbolic import BATCH, TIME, Access, IndexValue, accesses, ordered
+from pdec.statements import (
+    Array,
+    Axis,
+    Clear,
+    Fold,
+    Ghost,
+    GhostRow,
+    Map,
+    Role,
+    Statement,
+)
+from pdec.symbolic import BATCH, TIME, Access, IndexValue, accesses, negative, ordered
 from pdec.targets.arrays import InPlace
 from pdec.targets.inline import PRODUCT, UNARY, Inline
-from pdec.targets.layout import INDENT, assign, call, comment
+from pdec.targets.layout import INDENT, assign, call, comment, unpack
 from pdec.targets.names import Names
-from pdec.targets.products import contraction, matrix_product
+from pdec.targets.products import contraction, matrix_product, split_scalar
 from pdec.targets.views import axes_of, bare, plain_slice, spread
 
 MARKS = {BAR: "_bar", DOT: "_dot", "": ""}
@@ -51,11 +61,17 @@ class Module:
         letter = "v" if self.array(name).per_sample else "c"
         return f'{letter}{MARKS[mark]}["{base}"]'
 
-    def scratch_name(self, running: tuple[str, ...], number: int, sizes: dict[str, int]) -> str:
+    def scratch_name(
+        self, running: tuple[str, ...], number: int, sizes: dict[str, int]
+    ) -> str:
         """A scratch array over running indices, shared by all functions."""
         shape = [(name, 0 if name == BATCH else sizes[name]) for name in running]
         axes = tuple(Axis(name, size) for name, size in shape)
-        same = [n for n, a in self.scratch.items() if [x.size for x in a.axes] == [x.size for x in axes]]
+        same = [
+            n
+            for n, a in self.scratch.items()
+            if [x.size for x in a.axes] == [x.size for x in axes]
+        ]
         if number < len(same):
             return same[number]
         name = next(f"t{k}" for k in range(1000) if self._free(f"t{k}"))
@@ -79,10 +95,18 @@ class Function:
         self._made: set[str] = set()
         self._said: str | None = None
 
+    def make(self, name: str, home: str, value: str) -> None:
+        """Put a shared array that the function makes itself into its dict."""
+        identifier = self.module.names(name)
+        self._made.add(identifier)
+        self.body += call(f"{identifier} = {home} = np.asarray", [value])
+
     def text(self) -> str:
         """The finished function."""
-        unpacked = [f"{INDENT}{name} = {home}" for name, home in self._locals.items()]
-        return "\n".join([self.head, f'{INDENT}"""{self.doc}"""', *unpacked, *self.body])
+        unpacked = unpack(self._locals)
+        return "\n".join(
+            [self.head, f'{INDENT}"""{self.doc}"""', *unpacked, *self.body]
+        )
 
     # --- references ------------------------------------------------------------------
 
@@ -104,7 +128,9 @@ class Function:
 
     def view(self, access: Access, running: tuple[str, ...]) -> str:
         """An element as an operand beside the running indices."""
-        return spread(access, self.module.array(access.array), self.local(access.array), running)
+        return spread(
+            access, self.module.array(access.array), self.local(access.array), running
+        )
 
     def raw(self, access: Access) -> str:
         """An element's view in the array's own order of axes."""
@@ -114,11 +140,15 @@ class Function:
         """Length of every index of a statement."""
         found: dict[str, int] = {}
         for access in (statement.target, *accesses(statement.expr)):
-            for axis, name in zip(self.module.array(access.array).axes, access.indices, strict=True):
+            for axis, name in zip(
+                self.module.array(access.array).axes, access.indices, strict=True
+            ):
                 found[name] = axis.size
         return found
 
-    def index_value(self, value: IndexValue, running: tuple[str, ...], size: int) -> str:
+    def index_value(
+        self, value: IndexValue, running: tuple[str, ...], size: int
+    ) -> str:
         """0, 1, … along an index, aligned with the running indices."""
         behind = len(running) - running.index(value.index_name) - 1
         tail = f"[:{', None' * behind}]" if behind else ""
@@ -203,18 +233,22 @@ class Function:
                 cell = self._cell(ghost.array, ghost.axis, side, distance)
                 terms.append(self._weighted(weight, cell, first=not terms))
             if row.value != 0:
-                sign = "-" if row.value.could_extract_minus_sign() else "+"
-                value = Inline(self.refer)(-row.value if sign == "-" else row.value, PRODUCT)
+                sign = "-" if negative(row.value) else "+"
+                value = Inline(self.refer)(
+                    -row.value if sign == "-" else row.value, PRODUCT
+                )
                 terms.append(f"{sign} {value}")
             self.body += assign(f"{left} =", terms or ["0.0"])
 
     def _weighted(self, weight: sympy.Expr, cell: str, *, first: bool) -> str:
-        negative = weight.could_extract_minus_sign()
-        factor = -weight if negative else weight
-        written = cell if factor == 1 else f"{Inline(self.refer)(factor, PRODUCT)} * {cell}"
+        minus = negative(weight)
+        factor = -weight if minus else weight
+        written = (
+            cell if factor == 1 else f"{Inline(self.refer)(factor, PRODUCT)} * {cell}"
+        )
         if first:
-            return f"-{written}" if negative else written
-        return f"{'-' if negative else '+'} {written}"
+            return f"-{written}" if minus else written
+        return f"{'-' if minus else '+'} {written}"
 
     def _fold(self, fold: Fold) -> None:
         ghost = fold.ghost
@@ -223,9 +257,9 @@ class Function:
             source = self.local(fold.array) + plain_slice(array, ghost.axis, place)
             for side, distance, weight in row.cells:
                 cell = self._cell(fold.array, ghost.axis, side, distance)
-                negative = weight.could_extract_minus_sign()
-                term = self._weighted(-weight if negative else weight, source, first=True)
-                self.body.append(f"{INDENT}{cell} {'-' if negative else '+'}= {term}")
+                minus = negative(weight)
+                term = self._weighted(-weight if minus else weight, source, first=True)
+                self.body.append(f"{INDENT}{cell} {'-' if minus else '+'}= {term}")
 
     # --- maps on arrays of samples -------------------------------------------------------
 
@@ -239,9 +273,11 @@ class Function:
         if not statement.accumulate:
             writer.write(statement.expr, target)
         else:
-            negative = statement.expr.could_extract_minus_sign()
-            value = writer.value(-statement.expr if negative else statement.expr)
-            writer.operation("np.subtract" if negative else "np.add", [target, value], target)
+            minus = negative(statement.expr)
+            value = writer.value(-statement.expr if minus else statement.expr)
+            writer.operation(
+                "np.subtract" if minus else "np.add", [target, value], target
+            )
         self.body += writer.lines
 
     def _running(self, statement: Map) -> tuple[str, ...]:
@@ -266,7 +302,7 @@ class Function:
         target = statement.target
         shared = not self.module.array(target.array).per_sample
         scalar = shared and not target.index
-        parts = sympy.Add.make_args(statement.expr)
+        parts = sympy.Add.make_args(sympy.expand_mul(statement.expr))
         products = [contraction(term) for term in parts]
         if statement.maximum or scalar or not all(products):
             self._reduce_scratch(statement, scalar=scalar)
@@ -279,13 +315,19 @@ class Function:
                 self._einsum(statement, factor, left, right, add=add)
 
     def _deposit(
-        self, target: Access, factor: sympy.Expr, head: str, arguments: list[str], *, add: bool
+        self,
+        target: Access,
+        factor: sympy.Expr,
+        head: str,
+        arguments: list[str],
+        *,
+        add: bool,
     ) -> None:
         """``target (+)= factor * head(arguments)``."""
-        negative = factor.could_extract_minus_sign()
-        size = -factor if negative else factor
+        minus = negative(factor)
+        size = -factor if minus else factor
         scale = "" if size == 1 else f"{Inline(self.refer)(size, UNARY)} * "
-        sign = ("-=" if negative else "+=") if add else ("= -" if negative else "=")
+        sign = ("-=" if minus else "+=") if add else ("= -" if minus else "=")
         glue = "" if sign.endswith("= -") else " "
         self.body += call(f"{self._left(target)} {sign}{glue}{scale}{head}", arguments)
 
@@ -296,70 +338,112 @@ class Function:
             written = self.raw(target)
             return written if written.endswith("]") else f"{written}[...]"
         home = self.module.home(target.array)
-        written = spread(target, array, home, tuple(i for i in target.indices if i != TIME))
+        written = spread(
+            target, array, home, tuple(i for i in target.indices if i != TIME)
+        )
         return f"{written}[...]" if written.endswith(")") else written
 
-    def _sum_of_one(self, statement: Map, factor: sympy.Expr, value: Access, *, add: bool) -> None:
+    def _sum_of_one(
+        self, statement: Map, factor: sympy.Expr, value: Access, *, add: bool
+    ) -> None:
         own = tuple(index for index in value.indices if index != TIME)
         arguments = [self.raw(value), f"axis={axes_of(own, statement.over)}"]
         self._deposit(statement.target, factor, "np.sum", arguments, add=add)
 
     def _einsum(
-        self, statement: Map, factor: sympy.Expr, left: Access, right: Access, *, add: bool
+        self,
+        statement: Map,
+        factor: sympy.Expr,
+        left: Access,
+        right: Access,
+        *,
+        add: bool,
     ) -> None:
-        letters = _letters({*left.indices, *right.indices, *statement.target.indices}, self.module.axes)
-        words = ["".join(letters[i] for i in a.indices if i != TIME) for a in (left, right)]
+        letters = _letters(
+            {*left.indices, *right.indices, *statement.target.indices}, self.module.axes
+        )
+        words = [
+            "".join(letters[i] for i in a.indices if i != TIME) for a in (left, right)
+        ]
         result = "".join(letters[i] for i in statement.target.indices if i != TIME)
-        arguments = [f'"{words[0]},{words[1]}->{result}"', self.raw(left), self.raw(right)]
+        arguments = [
+            f'"{words[0]},{words[1]}->{result}"',
+            self.raw(left),
+            self.raw(right),
+        ]
         if set(words[0]) - set(words[1]) and set(words[1]) - set(words[0]):
             arguments.append("optimize=True")
         self._deposit(statement.target, factor, "np.einsum", arguments, add=add)
 
     def _matmul(
-        self, statement: Map, factor: sympy.Expr, left: Access, right: Access, *, add: bool
+        self,
+        statement: Map,
+        factor: sympy.Expr,
+        left: Access,
+        right: Access,
+        *,
+        add: bool,
     ) -> bool:
         """A matrix acting on the channels of every cell goes to BLAS."""
         if factor != 1 or not self.module.array(statement.target.array).per_sample:
             return False
-        product = matrix_product(statement, left, right, self.module.array, self.module.axes)
+        product = matrix_product(
+            statement, left, right, self.module.array, self.module.axes
+        )
         if product is None:
             return False
         matrix, field, transposed, lift = product
         name = self.raw(matrix) + (".T" if transposed else "")
-        wrap = (lambda view: f"np.swapaxes({view}, 1, 2)") if lift else (lambda view: view)
+        wrap = (
+            (lambda view: f"np.swapaxes({view}, 1, 2)") if lift else (lambda view: view)
+        )
         out = self.raw(statement.target)
         if add:
             indices = tuple(i for i in statement.target.indices)
-            place = self.local(self.module.scratch_name(indices, 0, self.sizes(statement)))
-            self.body += call("np.matmul", [name, wrap(self.raw(field)), f"out={wrap(place)}"])
+            place = self.local(
+                self.module.scratch_name(indices, 0, self.sizes(statement))
+            )
+            self.body += call(
+                "np.matmul", [name, wrap(self.raw(field)), f"out={wrap(place)}"]
+            )
             self.body += call("np.add", [out, place, f"out={out}"])
         else:
-            self.body += call("np.matmul", [name, wrap(self.raw(field)), f"out={wrap(out)}"])
+            self.body += call(
+                "np.matmul", [name, wrap(self.raw(field)), f"out={wrap(out)}"]
+            )
         return True
 
     def _reduce_scratch(self, statement: Map, *, scalar: bool) -> None:
         running = self._running(statement)
         writer = self._writer(statement, running)
-        negative = statement.expr.could_extract_minus_sign() and not statement.maximum
-        value = writer.value(-statement.expr if negative else statement.expr)
+        factor, expr = sympy.S.One, statement.expr
+        if not statement.maximum:
+            factor, expr = split_scalar(statement.expr)
+        value = writer.value(expr)
         self.body += writer.lines
         axes = axes_of(running, statement.over)
-        factor = sympy.Integer(-1 if negative else 1)
         if scalar:
             # the cells of one sample in the working precision, the samples in float64
             inner = tuple(i for i in statement.over if i != BATCH)
-            each = f"np.sum({value}, axis={axes_of(running, inner)})" if inner else value
+            each = (
+                f"np.sum({value}, axis={axes_of(running, inner)})" if inner else value
+            )
             arguments = [each, "dtype=np.float64"]
             self._deposit(statement.target, factor, "np.sum", arguments, add=True)
             return
         name = "np.max" if statement.maximum else "np.sum"
-        add = statement.accumulate or not self.module.array(statement.target.array).per_sample
+        add = (
+            statement.accumulate
+            or not self.module.array(statement.target.array).per_sample
+        )
         self._deposit(statement.target, factor, name, [value, f"axis={axes}"], add=add)
 
     # --- maps on shared arrays -----------------------------------------------------------
 
     def _map_inline(self, statement: Map) -> None:
-        running = ordered({*statement.target.indices, *statement.over}, self.module.axes)
+        running = ordered(
+            {*statement.target.indices, *statement.over}, self.module.axes
+        )
         target, array = statement.target, self.module.array(statement.target.array)
 
         def refer(symbol: sympy.Symbol) -> str:
@@ -369,9 +453,12 @@ class Function:
 
         inline = Inline(refer)
         if statement.accumulate:
-            negative = statement.expr.could_extract_minus_sign()
-            expr = -statement.expr if negative else statement.expr
-            left = f"{self._left(target)} {'-=' if negative else '+='}"
+            minus = negative(statement.expr)
+            expr = -statement.expr if minus else statement.expr
+            whole = spread_all(
+                target, array, self.module.home(target.array), target.indices
+            )
+            left = f"{whole} {'-=' if minus else '+='}"
         else:
             expr, left = statement.expr, f"{self._place(target, array)} ="
         if statement.over:
@@ -394,7 +481,9 @@ class Function:
         dtype = "next(iter(c.values())).dtype"
         shape = ", ".join(str(length) for length in array.padded_shape)
         comma = "," if len(array.padded_shape) == 1 else ""
-        self.body += call(f"{identifier} = {home} = np.empty", [f"({shape}{comma})", dtype])
+        self.body += call(
+            f"{identifier} = {home} = np.empty", [f"({shape}{comma})", dtype]
+        )
         return spread(target, array, identifier, target.indices)
 
     def _shared_view(self, access: Access, running: tuple[str, ...]) -> str:
@@ -403,9 +492,13 @@ class Function:
         return spread_all(access, array, self.local(access.array), running)
 
 
-def spread_all(access: Access, array: Array, name: str, running: tuple[str, ...]) -> str:
+def spread_all(
+    access: Access, array: Array, name: str, running: tuple[str, ...]
+) -> str:
     """Like ``spread``, with the time axis as an axis like any other."""
-    renamed = Access(access.array, tuple((f"{i}'" if i == TIME else i, o) for i, o in access.index))
+    renamed = Access(
+        access.array, tuple((f"{i}'" if i == TIME else i, o) for i, o in access.index)
+    )
     names = tuple(f"{i}'" if i == TIME else i for i in running)
     return spread(renamed, array, name, names)
 

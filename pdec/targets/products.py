@@ -25,6 +25,16 @@ def contraction(term: sympy.Expr) -> Product | None:
     return scalar, first, arrays[1] if len(arrays) == 2 else None
 
 
+def split_scalar(expr: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr]:
+    """An expression as (number or scalar, what is left to sum)."""
+    factors = sympy.Mul.make_args(expr)
+    inside = [
+        f for f in factors if f.has(IndexValue) or any(a.index for a in f.atoms(Access))
+    ]
+    outside = [f for f in factors if f not in inside]
+    return (sympy.Mul(*outside), sympy.Mul(*inside)) if inside else (sympy.S.One, expr)
+
+
 def matrix_product(
     statement: Map,
     left: Access,

@@ -1,8 +1,8 @@
 """Views: how an element of an array is written as a slice of the whole array.
 
-    z[batch, x+1]  with one ghost cell  →  z[:, 2:]
-    b[x]           beside [batch, x]    →  b
-    E[i0]          beside [batch, i0, x, y]  →  E[:, None, None]
+z[batch, x+1]  with one ghost cell  →  z[:, 2:]
+b[x]           beside [batch, x]    →  b
+E[i0]          beside [batch, i0, x, y]  →  E[:, None, None]
 """
 
 from __future__ import annotations
@@ -35,14 +35,18 @@ def spread(access: Access, array: Array, name: str, running: tuple[str, ...]) ->
     wanted = [index for index in running if index in own]
     if own != wanted:
         order = ", ".join(str(own.index(index)) for index in wanted)
-        return _aligned(f"{bare(access, array, name)}.transpose({order})", wanted, running, [])
+        return _aligned(
+            f"{bare(access, array, name)}.transpose({order})", wanted, running, []
+        )
     parts = []
     for axis, (index, offset) in zip(array.axes, access.index, strict=True):
         parts.append("n" if index == TIME else cells(axis, offset))
     return _aligned(name, wanted, running, parts)
 
 
-def _aligned(name: str, own: list[str], running: tuple[str, ...], parts: list[str]) -> str:
+def _aligned(
+    name: str, own: list[str], running: tuple[str, ...], parts: list[str]
+) -> str:
     """Insert an axis of length one for each running index that an array lacks."""
     if not own:
         return f"{name}[{', '.join(parts)}]" if parts else name
