@@ -69,11 +69,12 @@ def transpose(
 ) -> Derived:
     """Derive the block that carries cotangents from its outputs to its inputs.
 
-    ``states`` are the fields whose cotangents the block sets; ``carried`` says that the cotangents of what the block makes come from elsewhere too
-    and only accumulate here.
+    ``states`` are the fields whose cotangents the block sets; ``carried`` says that the
+    cotangents of what the block makes come from elsewhere too and only accumulate here.
     """
     active = _active(block, arrays)
     statements: list[Statement] = []
+    emptied = _emptied(block, arrays)
     for statement in reversed(block.statements):
         if isinstance(statement, Ghost):
             if statement.array in active:
@@ -81,6 +82,8 @@ def transpose(
                     f"adjoint of {statement.origin.text}", statement.origin.location
                 )
                 statements.append(Fold(bar(statement.array), statement, what))
+                if statement in emptied:
+                    statements.append(Clear(bar(statement.array), True, what))
             continue
         assert isinstance(statement, Map)
         if statement.writes in active and not statement.maximum:
@@ -90,6 +93,19 @@ def transpose(
     return Derived(
         _needed(block, statements), Block(f"{block.name}_vjp", tuple(statements))
     )
+
+
+def _emptied(block: Block, arrays: dict[str, Array]) -> list[Ghost]:
+    """The last ``Ghost`` to be transposed of each input.
+
+    The cotangent of an input goes on from block to block, so that its ghost cells must
+    be empty once they are folded, or the next block would fold them again.
+    """
+    first: dict[str, Ghost] = {}
+    for statement in block.statements:
+        if isinstance(statement, Ghost) and arrays[statement.array].role is Role.INPUT:
+            first.setdefault(statement.array, statement)
+    return list(first.values())
 
 
 def linearise(block: Block, arrays: dict[str, Array]) -> Derived:
@@ -177,7 +193,7 @@ def _size(index: str, statement: Map, arrays: dict[str, Array]) -> int:
     return next(
         axis.size
         for access in (statement.target, *accesses(statement.expr))
-        for axis, name in zip(arrays[access.array].axes, access.indices, strict=True)
+        for axis, name in zip(arrays[access.array].axes, access.places, strict=True)
         if name == index
     )
 
@@ -203,7 +219,8 @@ def _initialised(
             found.append(statement)
             continue
         started.add(name)
-        base, whole = arrays[name.removesuffix(BAR)], not statement.target.offsets
+        base, target = arrays[name.removesuffix(BAR)], statement.target
+        whole = not (target.offsets or target.picked)
         if base.padded or not whole:
             found.append(Clear(name, whole, statement.origin))
         found.append(replace(statement, accumulate=not whole))
@@ -299,7 +316,7 @@ def _needed(block: Block, statements: Iterable[Statement]) -> Block:
     return Block(f"{block.name}_again", tuple(reversed(kept)))
 
 
-# --- tangents --------------------------------------------------------------------------
+# --- tangents -------------------------------------------------------------------------
 
 
 def _tangent(statement: Map, active: set[str]) -> Map:

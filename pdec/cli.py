@@ -1,4 +1,4 @@
-"""The command line: ``pdec compile``, ``check``, ``show`` and ``completion``.
+"""The command line: ``pdec compile``, ``check``, ``show``, ``fmt``, ``completion``.
 
 Input: arguments.  Output: files, text and an exit status.  The compiler is imported
 inside the commands, so that ``pdec --help`` and a misspelt file name answer at once:
@@ -22,6 +22,7 @@ import click
 
 from pdec import __version__, files, source, terminal
 from pdec.errors import PdecError, UsageError
+from pdec.format_command import fmt
 
 OK = 0
 FAILURE = 1
@@ -40,7 +41,8 @@ Python module that trains it.
 \b
 Exit status:
   0    done
-  1    the system failed: disk full, input or output error
+  1    the system failed: disk full, input or output error; or a file is not laid
+       out in the canonical form (fmt --check)
   2    something in the model or on the command line is to be mended
   3    the model was read and is numerically unstable (check only)
   70   a bug in pdec
@@ -52,6 +54,7 @@ Start here:
   pdec check model.npde               is it right, and is it stable?
   pdec show model.npde                which equations and gradients follow?
   pdec compile model.npde             write model.py beside it
+  pdec fmt model.npde                 lay the text out in the canonical form
   python model.py                     let the module test its own gradients
 
 Colours are left out where the output is not a terminal or NO_COLOR is set.
@@ -259,6 +262,9 @@ def show(
     else:
         click.echo(shown.rstrip("\n"))
     return OK
+
+
+commands.add_command(fmt)
 
 
 @commands.command(short_help="Print a script for the shell's tab completion.")

@@ -97,7 +97,7 @@ Plugin = TypeVar("Plugin", Operator, Boundary, Scheme)
 
 
 def discover(package: str, kind: type[Plugin]) -> dict[str, Plugin]:
-    """Load every plug-in of a package: its modules' values of type ``kind``, by name."""
+    """Load the plug-ins of a package: its modules' values of type ``kind``, by name."""
     found: dict[str, Plugin] = {}
     root = importlib.import_module(package)
     for entry in sorted(module.name for module in pkgutil.iter_modules(root.__path__)):

@@ -14,11 +14,11 @@ from typing import Any
 import sympy
 
 from pdec import tree
-from pdec.expressions import integer, number, translate
-from pdec.model import Channel, GridAxis, Init, Typed, Variable
+from pdec.expressions import integer, number
+from pdec.model import Channel, Definition, GridAxis, Init, Typed, Variable
 from pdec.scope import Builder, Mistake, UserFunction, array_axes
 from pdec.statements import Array, Axis, Role
-from pdec.symbolic import BATCH, TIME, Access
+from pdec.symbolic import BATCH, TIME, Access, Contraction
 
 ROLES = {"field": Role.STATE, "param": Role.PARAM, "input": Role.INPUT}
 MAX_CELLS = 2**31
@@ -149,6 +149,9 @@ def _variable(item: tree.Declared, role: Role, scope: Builder) -> None:
     if math.prod(axis.size or 1 for axis in axes) > MAX_CELLS:
         scope.fail(f"'{item.name.text}' would have more than 2³¹ numbers", item.span)
     low, high = _bounds(item, role, scope)
+    if any(relation == "psd" for relation, _ in item.constraints):
+        _factored(item, shape, domain, axes, scope)
+        return
     scope.variables[name] = Variable(
         array=Array(name, axes, role),
         spelling=item.name.text,
@@ -162,6 +165,44 @@ def _variable(item: tree.Declared, role: Role, scope: Builder) -> None:
     )
 
 
+def _factored(
+    item: tree.Declared,
+    shape: tuple[Channel, ...],
+    domain: tuple[str, ...],
+    axes: tuple[Axis, ...],
+    scope: Builder,
+) -> None:
+    """A positive semidefinite matrix W = L Lᵀ: what is trained is the factor L.
+
+    ``init`` is the multiple of the unit matrix that W starts from.
+    """
+    name = item.name.name
+    if len(shape) != 2 or not shape[0].fits(shape[1]):
+        hint = f"`param {item.name.text}[d,d] psd`"
+        scope.fail("`psd` needs a square matrix", item.span, hint)
+    init = _init_value(item.init, scope) if item.init else Init("constant", 0.0)
+    if init.kind == "constant":
+        if init.first < 0:
+            scope.fail("a psd matrix cannot start negative", item.span)
+        init = Init("diagonal", math.sqrt(init.first))
+    factor = scope.fresh(f"{name}_factor")
+    scope.declared[factor] = item.span
+    scope.spellings[factor] = f"{item.name.text}_factor"
+    array = Array(factor, axes, Role.PARAM)
+    remark = f"{item.name.text} = L Lᵀ with L = {factor}"
+    comment = f"{_comment(item, scope)}; {remark}" if _comment(item, scope) else remark
+    scope.variables[factor] = Variable(
+        array, scope.spellings[factor], shape, domain, item.span, comment, init
+    )
+    left = array.element().renamed({"i1": "k0"})
+    right = array.element().renamed({"i0": "i1", "i1": "k0"})
+    product = Contraction(left * right, sympy.Symbol("k0"))
+    matrix = Array(name, axes, Role.COEFFICIENT)
+    scope.definitions[name] = Definition(
+        matrix, product, shape, frozenset(domain), item.span, written=True
+    )
+
+
 def _channel(size: tree.Expr, scope: Builder) -> Channel:
     if isinstance(size, tree.Name) and size.name in scope.dims:
         return Channel(size.name, scope.dims[size.name])
@@ -171,7 +212,7 @@ def _channel(size: tree.Expr, scope: Builder) -> Channel:
 def _domain(item: tree.Declared, role: Role, scope: Builder) -> tuple[str, ...]:
     names = item.domain or ()
     for axis in names:
-        if axis.name == TIME and role in (Role.PARAM,):
+        if axis.name == TIME and role in (Role.PARAM, Role.TARGET):
             continue
         if axis.name not in scope.axes:
             hint = (
@@ -198,7 +239,7 @@ def _bounds(item: tree.Declared, role: Role, scope: Builder) -> tuple[float, flo
         scope.fail("only a param can have bounds", item.span)
     for relation, operand in item.constraints:
         if relation == "psd":
-            scope.fail("`psd` is not part of this version", item.span)
+            continue
         if isinstance(operand, tree.Interval):
             low = max(low, number(operand.low, scope, "a bound"))
             high = min(high, number(operand.high, scope, "a bound"))
@@ -221,7 +262,8 @@ def _init(
     init = _init_value(item.init, scope)
     if init.kind == "constant" and not low <= init.first <= high:
         scope.fail(
-            f"the initial value {init.first:g} lies outside the bounds of '{item.name.text}'",
+            f"the initial value {init.first:g} lies outside the bounds of "
+            f"'{item.name.text}'",
             item.init.span,
         )
     return init
@@ -247,10 +289,7 @@ def _comment(item: tree.Declared, scope: Builder) -> str:
 
 
 def _target(statement: tree.TargetStatement, scope: Builder) -> None:
-    if statement.every is not None:
-        scope.fail(
-            "targets along the trajectory are not part of this version", statement.span
-        )
+    _snapshots(statement, scope)
     if statement.classes:
         name = statement.declared.name
         scope.declare(name)
@@ -261,6 +300,33 @@ def _target(statement: tree.TargetStatement, scope: Builder) -> None:
         scope.variables[name.name] = variable
         return
     _variable(statement.declared, Role.TARGET, scope)
+    variable = scope.variables[statement.declared.name.name]
+    if TIME in variable.domain:
+        space = frozenset(variable.domain) - {TIME}
+        axes = array_axes(scope.axes, variable.shape, space, sampled=True)
+        array = replace(variable.array, axes=axes)
+        domain = tuple(axis for axis in variable.domain if axis != TIME)
+        scope.variables[variable.name] = replace(
+            variable, array=array, domain=domain, along=True
+        )
+
+
+def _snapshots(statement: tree.TargetStatement, scope: Builder) -> None:
+    """``every k``: the loss is a mean over the steps k, 2k, …."""
+    domain = statement.declared.domain or ()
+    if statement.every is None and all(axis.name != TIME for axis in domain):
+        return
+    every = integer(statement.every, scope, "every") if statement.every else 1
+    if scope.every not in (None, every):
+        scope.fail(
+            "all targets along the trajectory must share one `every`", statement.span
+        )
+    if every > scope.steps:
+        scope.fail(
+            f"every {every} is more than the {scope.steps} steps of the run",
+            statement.span,
+        )
+    scope.every = every
 
 
 # --- definitions and functions ------------------------------------------------------
@@ -318,6 +384,3 @@ def expression_names(
     if loss is not None:
         exprs.append(loss.expr)
     return {access.array for expr in exprs for access in expr.atoms(Access)}
-
-
-__all__ = ["constants", "declare_all", "expression_names", "names_in", "translate"]

@@ -100,7 +100,7 @@ def title_of(model: Model) -> str:
     return ""
 
 
-# --- text ---------------------------------------------------------------------------------
+# --- text -----------------------------------------------------------------------------
 
 
 def as_text(derivation: Derivation) -> str:
@@ -157,7 +157,7 @@ def _phase(place: tuple[int, ...], axes: tuple[str, ...]) -> str:
     return f" exp({''.join(parts).lstrip('+')})" if parts else ""
 
 
-# --- LaTeX ---------------------------------------------------------------------------------
+# --- LaTeX ----------------------------------------------------------------------------
 
 
 def as_latex(derivation: Derivation) -> str:
@@ -204,22 +204,27 @@ def _escaped(words: str) -> str:
     return words.replace("_", r"\_")
 
 
-# --- the header of a module -------------------------------------------------------------
+# --- the header of a module -----------------------------------------------------------
 
 
 def header(derivation: Derivation, target: str, options: Mapping[str, float]) -> str:
-    """The first lines of a module: what it computes, how it was derived and compiled."""
+    """The head of a module: what it computes, how it was derived and compiled."""
     model = derivation.model
-    lines = [f"{model.name}: {title_of(model) or 'a neural PDE'}", ""]
+    lines = [f"{model.name}: {title_of(model) or 'a neural PDE'}"]
+    if len(lines[0]) > WIDTH - 6:
+        lines = [f"{model.name}: a neural PDE", "", *_wrapped(title_of(model))]
+    lines.append("")
     for section in sections(derivation):
         lines.append(section.title)
         for formula in section.formulas:
             lines += _wrapped(_text_line(formula, model.spellings))
         lines.append("")
-    lines += ["stability", *(f"    {line}" for line in stability_lines(derivation)), ""]
+    rows = [row for line in stability_lines(derivation) for row in _wrapped(line)]
+    lines += ["stability", *rows, ""]
     changed = ", ".join(f"{name}={value:g}" for name, value in sorted(options.items()))
     lines += [
-        "A bar marks a cotangent (z̄ = ∂loss/∂z), ⁺ the next step, z[x+1] the next cell.",
+        "A bar marks a cotangent (z̄ = ∂loss/∂z), ⁺ the next step, "
+        "z[x+1] the next cell.",
         "",
         f"source   {model.source.name}, sha256 {model.source.digest[:16]}",
         f"compiled by pdec {__version__}, target {target}"

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pdec.adjoint import Derived, linearise, transpose
 from pdec.model import Model
 from pdec.stability import StabilityForm, analyse
-from pdec.statements import Block, Program
+from pdec.statements import Array, Block, Program, Role, Statement
+from pdec.symbolic import Access
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +27,10 @@ class Derivation:
 
 def derive_all(model: Model, program: Program) -> Derivation:
     """Transpose and linearise every block, and analyse the step."""
-    arrays, axes = program.arrays, model.axis_names
+    arrays, axes = _activity(program), model.axis_names
     readout, loss = program.readout, program.loss
     fields = tuple(model.fields)
-    whole_loss = replace(
-        loss,
-        statements=_together(readout, loss),
-        outputs=loss.outputs,
-    )
+    whole_loss = replace(loss, statements=_together(readout, loss))
     adjoints = {
         "coefficients": transpose(program.coefficients, arrays, axes, carried=True),
         "initial": transpose(program.initial, arrays, axes),
@@ -49,7 +46,19 @@ def derive_all(model: Model, program: Program) -> Derivation:
     return Derivation(model, program, adjoints, tangents, analyse(model, program))
 
 
-def _together(first: Block, second: Block) -> tuple:  # type: ignore[type-arg]
-    """Statements of two blocks; ghost cells filled by the first are not filled again."""
+def _activity(program: Program) -> dict[str, Array]:
+    """The arrays, with coefficients made of coordinates alone marked as coordinates."""
+    arrays = dict(program.arrays)
+    active = {Role.PARAM, Role.COEFFICIENT}
+    for statement in program.coefficients.maps:
+        read = {arrays[access.array].role for access in statement.expr.atoms(Access)}
+        if not read & active:
+            array = arrays[statement.writes]
+            arrays[statement.writes] = replace(array, role=Role.COORDINATE)
+    return arrays
+
+
+def _together(first: Block, second: Block) -> tuple[Statement, ...]:
+    """The statements of two blocks; what the first fills is not filled again."""
     again = [s for s in second.statements if s not in first.statements]
     return (*first.statements, *again)

@@ -31,6 +31,7 @@ from pdec.statements import (
     Block,
     Constant,
     Ghost,
+    GhostRow,
     Map,
     Origin,
     Program,
@@ -57,19 +58,20 @@ def discretise(model: Model) -> Program:
     penalty = _penalty(model, tables)
     arrays = _padded(tables)
     _check_width(model, arrays)
-    blocks = [
-        _with_ghosts(block, tables, arrays)
-        for block in (
-            Block("coefficients", tuple(tables.coefficients)),
-            initial,
-            step,
-            readout,
-            loss,
-        )
-    ]
-    for block in (*blocks, penalty):
+    combined = Block("coefficients", tuple(tables.coefficients))
+    program = Program(
+        arrays=arrays,
+        coefficients=_with_ghosts(combined, tables, arrays),
+        initial=_with_ghosts(initial, tables, arrays),
+        step=_with_ghosts(step, tables, arrays),
+        readout=_with_ghosts(readout, tables, arrays),
+        loss=_with_ghosts(loss, tables, arrays),
+        penalty=penalty,
+        constants=_constants(tables),
+    )
+    for block in program.blocks:
         verify(block, arrays)
-    return Program(arrays, *blocks, penalty, _constants(model))
+    return program
 
 
 def _next(name: str) -> str:
@@ -173,7 +175,7 @@ def _combine(op: str, left: sympy.Expr, right: sympy.Expr) -> sympy.Expr:
 def _right_side(
     state: dict[str, sympy.Expr], tables: Tables, statements: list[Statement]
 ) -> dict[str, sympy.Expr]:
-    """F at a state: definitions are computed, the right-hand side stays an expression."""
+    """F at a state: definitions are computed, the right side stays an expression."""
     model = tables.model
     places: dict[str, str] = {}
     suffix = ""
@@ -207,7 +209,7 @@ def _readout_and_loss(model: Model, tables: Tables) -> tuple[Block, Block]:
     """Two blocks on the last state; the loss goes on where the readouts ended."""
     lowering = Lowering(tables)
     for name in model.readouts:
-        lowering._define(model.definitions[name])
+        lowering.define(model.definitions[name])
     readout = Block("readout", tuple(lowering.statements), tuple(model.readouts))
     if model.loss is None:
         return readout, Block("loss", ())
@@ -224,7 +226,7 @@ def _penalty(model: Model, tables: Tables) -> Block:
     """The terms of the loss in parameters alone, kept apart from the coefficients."""
     if model.penalty is None:
         return Block("penalty", ())
-    apart = Tables(model, tables.arrays)
+    apart = Tables(model, tables.arrays, reach=tables.reach, copies=tables.coefficients)
     lowering = Lowering(apart)
     target = Array(tables.fresh("penalty"), (), Role.COEFFICIENT)
     tables.add(target)
@@ -285,7 +287,7 @@ def _check_width(model: Model, arrays: dict[str, Array]) -> None:
 
 
 def _with_ghosts(block: Block, tables: Tables, arrays: dict[str, Array]) -> Block:
-    """Fill ghost cells before they are read: at the start, or behind the array's Map."""
+    """Fill ghost cells before they are read: at the start, or after the array's Map."""
     read = {
         access.array
         for statement in block.maps
@@ -315,12 +317,30 @@ def _ghosts(array: Array, tables: Tables) -> list[Ghost]:
             low = model.boundaries.get((field, axis.name, -1))
             high = model.boundaries.get((field, axis.name, 1))
             origin = _wall_origin(model, grid, array, low is not None)
+            ghost = ghost_cells(
+                array.name, grid, axis.ghosts, model.accuracy, (low, high), origin
+            )
+            named = partial(_named_row, tables, axis.name)
             found.append(
-                ghost_cells(
-                    array.name, grid, axis.ghosts, model.accuracy, (low, high), origin
+                replace(
+                    ghost,
+                    low=tuple(map(named, ghost.low)),
+                    high=tuple(map(named, ghost.high)),
                 )
             )
     return found
+
+
+def _named_row(tables: Tables, axis: str, row: GhostRow) -> GhostRow:
+    """A ghost row whose weights are numbers or named constants."""
+
+    def named(weight: sympy.Expr) -> sympy.Expr:
+        if weight.is_number or not weight.free_symbols:
+            return weight
+        return tables.number(weight, f"wall_{axis}")
+
+    cells = tuple((side, cell, named(weight)) for side, cell, weight in row.cells)
+    return GhostRow(cells, named(row.value))
 
 
 def _wall_origin(
@@ -340,11 +360,12 @@ def _wall_origin(
     return Origin("; ".join(pieces), model.source.location(first))
 
 
-# --- constants -------------------------------------------------------------------------
+# --- constants ------------------------------------------------------------------------
 
 
-def _constants(model: Model) -> dict[str, Constant]:
-    """Named numbers: spacings, the user's constants, the step."""
+def _constants(tables: Tables) -> dict[str, Constant]:
+    """Named numbers: spacings, the user's constants, the step, weights."""
+    model = tables.model
     found: dict[str, Constant] = {}
     for axis in model.axes.values():
         formula = f"({axis.high:g} - {axis.low:g})/{axis.size}"
@@ -356,5 +377,9 @@ def _constants(model: Model) -> dict[str, Constant]:
         if not accesses(model.omega) and all(str(s.name) in found for s in symbols):
             values = {s: sympy.Float(found[str(s.name)].value) for s in symbols}
             found["omega"] = Constant(float(model.omega.xreplace(values)), "γ Δt")
+    for weight, name in tables.numbers.items():
+        values = {s: sympy.Float(found[str(s.name)].value) for s in weight.free_symbols}
+        exact = text(weight, model.spellings)
+        found[name] = Constant(float(weight.xreplace(values)), exact)
     assert all(math.isfinite(constant.value) for constant in found.values())
     return found

@@ -14,33 +14,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import sympy
 
 from pdec import tree
-from pdec.model import Channel, Typed
+from pdec.arithmetic import (
+    NUMBER,
+    add,
+    divide,
+    multiply,
+    no_vector,
+    raised,
+    shape_text,
+)
+from pdec.calculus import divergence, dot, gradient, laplacian, orders, partial
+from pdec.model import Typed
 from pdec.scope import Builder, Mistake
 from pdec.source import Span
-from pdec.symbolic import (
-    BATCH,
-    TIME,
-    Access,
-    Constant,
-    Contraction,
-    Partial,
-    indices_of,
-    per_sample,
-    rename_indices,
-)
-
-MAX_POWER = 64
-MAX_ORDER = 4
-NUMBER: frozenset[str] = frozenset()
+from pdec.symbolic import Access, Constant, per_sample, pick, rename_indices
 
 
 def translate(node: tree.Expr, scope: Builder) -> Typed:
     """Give an expression its meaning: SymPy form, channel shape and domain."""
+    return no_vector(_translated(node, scope), scope)
+
+
+def _translated(node: tree.Expr, scope: Builder) -> Typed:
+    """Like ``translate``, but ∇z may stand alone: it is on its way into a product."""
     handler: Callable[[Any, Builder], Typed] = _HANDLERS[type(node)]
     return handler(node, scope)
 
@@ -106,8 +108,7 @@ def _group(node: tree.Group, scope: Builder) -> Typed:
         scope.fail(
             "a list of expressions stands only behind a function's name", node.span
         )
-    inner = translate(node.items[0], scope)
-    return Typed(inner.expr, inner.shape, inner.domain, node.span)
+    return replace(_translated(node.items[0], scope), span=node.span)
 
 
 def _transpose(node: tree.Transpose, scope: Builder) -> Typed:
@@ -119,138 +120,53 @@ def _transpose(node: tree.Transpose, scope: Builder) -> Typed:
 
 
 def _index(node: tree.Index, scope: Builder) -> Typed:
-    return scope.fail(
-        "components cannot be picked with [ ] in this version",
-        node.span,
-        "contract with a constant parameter instead",
-    )
+    """``z[0]``, ``A[0, 2]``: components of a value, counted from 0."""
+    value = translate(node.base, scope)
+    if len(node.items) > len(value.shape):
+        had = f"shape {shape_text(value.shape)}" if value.shape else "no channels"
+        scope.fail(f"too many components: this has {had}", node.span)
+    for item in node.items:
+        size = value.shape[0].size
+        place = integer(item, scope, "a component", least=0)
+        if place >= size:
+            scope.fail(f"component {place} does not exist: there are {size}", item.span)
+        value = replace(value, expr=pick(value.expr, 0, place), shape=value.shape[1:])
+    return replace(value, span=node.span)
 
 
 # --- arithmetic --------------------------------------------------------------------
 
 
 def _negate(node: tree.Negate, scope: Builder) -> Typed:
-    operand = translate(node.operand, scope)
-    return Typed(-operand.expr, operand.shape, operand.domain, node.span)
+    operand = _translated(node.operand, scope)
+    minus = Typed(-sympy.S.One, (), NUMBER, node.span)
+    return replace(multiply(minus, operand, node.span, scope), span=node.span)
 
 
 def _binary(node: tree.Binary, scope: Builder) -> Typed:
     left, right = _both(node.left, node.right, scope)
     if node.op in "+-":
-        return _sum(left, right, node, scope)
+        return add(left, right, node, scope)
     if node.op == "*":
         return multiply(left, right, node.span, scope)
     if node.op == "/":
-        return _quotient(left, right, node, scope)
-    return scope.fail("a dot product with ∇ is not part of this version", node.span)
+        return divide(left, right, node, scope)
+    return dot(left, right, node.span, scope)
 
 
 def _both(left: tree.Expr, right: tree.Expr, scope: Builder) -> tuple[Typed, Typed]:
-    """Translate two operands; a mistake in the first does not hide one in the second."""
+    """Translate two operands; a mistake in one does not hide one in the other."""
     try:
-        first = translate(left, scope)
+        first = _translated(left, scope)
     except Mistake:
-        translate(right, scope)
+        _translated(right, scope)
         raise
-    return first, translate(right, scope)
-
-
-def _sum(left: Typed, right: Typed, node: tree.Binary, scope: Builder) -> Typed:
-    if left.shape and right.shape and not _same(left.shape, right.shape):
-        word = "add" if node.op == "+" else "subtract"
-        scope.fail(
-            f"cannot {word} shapes {shape_text(left.shape)} and {shape_text(right.shape)}",
-            right.span,
-        )
-    expr = left.expr + right.expr if node.op == "+" else left.expr - right.expr
-    return Typed(expr, left.shape or right.shape, left.domain | right.domain, node.span)
-
-
-def _quotient(left: Typed, right: Typed, node: tree.Binary, scope: Builder) -> Typed:
-    if right.expr == 0:
-        scope.fail("division by zero", right.span)
-    if right.shape and not _same(left.shape, right.shape):
-        scope.fail(
-            f"cannot divide shape {shape_text(left.shape)} by {shape_text(right.shape)}",
-            right.span,
-        )
-    expr = left.expr / right.expr
-    return Typed(expr, left.shape, left.domain | right.domain, node.span)
+    return first, _translated(right, scope)
 
 
 def _power(node: tree.Power, scope: Builder) -> Typed:
     base, exponent = translate(node.base, scope), translate(node.exponent, scope)
-    return _raised(base, exponent, node.span, scope)
-
-
-def _raised(base: Typed, exponent: Typed, span: Span, scope: Builder) -> Typed:
-    if exponent.shape or exponent.domain or per_sample(exponent.expr):
-        scope.fail("an exponent must be a number", exponent.span)
-    if exponent.expr.is_number and abs(float(exponent.expr)) > MAX_POWER:
-        scope.fail(f"an exponent may be at most {MAX_POWER}", exponent.span)
-    if base.expr.is_number and exponent.expr.is_number:
-        return Typed(_folded(base, exponent, span, scope), (), NUMBER, span)
-    return Typed(base.expr**exponent.expr, base.shape, base.domain, span)
-
-
-def _folded(base: Typed, exponent: Typed, span: Span, scope: Builder) -> sympy.Expr:
-    """A power of numbers: small integers stay exact, the rest is floating point."""
-    low, high = float(base.expr), float(exponent.expr)
-    if (
-        base.expr.is_Integer
-        and exponent.expr.is_Integer
-        and abs(low) <= 1000
-        and 0 <= high <= 8
-    ):
-        return base.expr**exponent.expr
-    try:
-        value = low**high
-    except (OverflowError, ZeroDivisionError):
-        value = math.inf
-    if isinstance(value, complex) or not math.isfinite(value):
-        scope.fail("this power is not a finite real number", span)
-    return sympy.Float(value)
-
-
-def _same(left: tuple[Channel, ...], right: tuple[Channel, ...]) -> bool:
-    pairs = zip(left, right, strict=False)
-    return len(left) == len(right) and all(a.fits(b) for a, b in pairs)
-
-
-def shape_text(shape: tuple[Channel, ...]) -> str:
-    """A channel shape as the user writes it: [d, 10]."""
-    return f"[{', '.join(c.label or str(c.size) for c in shape)}]"
-
-
-def multiply(left: Typed, right: Typed, span: Span, scope: Builder) -> Typed:
-    """The product: a number scales, a matrix contracts, equal vectors pair up."""
-    domain = left.domain | right.domain
-    if not left.shape or not right.shape:
-        return Typed(left.expr * right.expr, left.shape or right.shape, domain, span)
-    if len(left.shape) >= 2 and left.shape[-1].fits(right.shape[0]):
-        return _contract(left, right, span)
-    if len(left.shape) == 1 and _same(left.shape, right.shape):
-        return Typed(left.expr * right.expr, left.shape, domain, span)
-    scope.fail(
-        f"cannot multiply shapes {shape_text(left.shape)} and {shape_text(right.shape)}",
-        right.span,
-        "a matrix [n, m] takes a vector [m]; two vectors must have one shape",
-    )
-
-
-def _contract(left: Typed, right: Typed, span: Span) -> Typed:
-    """Σ_k left[…, k] right[k, …]; bound indices nest as k0, k1, …"""
-    last = len(left.shape) - 1
-    used = indices_of(left.expr) | indices_of(right.expr)
-    bound = next(f"k{n}" for n in range(100) if f"k{n}" not in used)
-    names = {"i0": bound} | {
-        f"i{n}": f"i{last + n - 1}" for n in range(1, len(right.shape))
-    }
-    first = rename_indices(left.expr, {f"i{last}": bound})
-    second = rename_indices(right.expr, names)
-    value = Contraction(first * second, sympy.Symbol(bound))
-    shape = left.shape[:-1] + right.shape[1:]
-    return Typed(value, shape, left.domain | right.domain, span)
+    return raised(base, exponent, node.span, scope)
 
 
 # --- juxtaposition -----------------------------------------------------------------
@@ -266,7 +182,7 @@ def _juxtaposition(node: tree.Juxtaposition, scope: Builder) -> Typed:
     while operands:
         left = operands.pop()
         result = multiply(left, result, Span(left.span.start, result.span.end), scope)
-    return Typed(result.expr, result.shape, result.domain, node.span)
+    return replace(result, span=node.span)
 
 
 def _operand(
@@ -291,12 +207,12 @@ def _operand(
             span = Span(item.span.start, following.span.end)
             value = _call(name, arguments, span, scope)
             if isinstance(item, tree.Power):
-                value = _raised(value, translate(item.exponent, scope), span, scope)
+                value = raised(value, translate(item.exponent, scope), span, scope)
             return value, position + 2
         if _is_reference(name, following, scope):
             return translate(name, scope), position + 2
         _refuse_evaluation(name, following, scope)
-    return translate(item, scope), position + 1
+    return _translated(item, scope), position + 1
 
 
 def _is_reference(name: tree.Name, group: tree.Group, scope: Builder) -> bool:
@@ -307,7 +223,7 @@ def _is_reference(name: tree.Name, group: tree.Group, scope: Builder) -> bool:
 
 
 def _refuse_evaluation(name: tree.Name, group: tree.Group, scope: Builder) -> None:
-    """``z(0)`` looks like an evaluation at a point, which the language does not have."""
+    """``z(0)`` looks like an evaluation at a point, which the language has not."""
     variable = scope.variables.get(name.name)
     points = all(isinstance(item, tree.Number) for item in group.items)
     if variable is not None and (points or len(group.items) > 1):
@@ -315,7 +231,8 @@ def _refuse_evaluation(name: tree.Name, group: tree.Group, scope: Builder) -> No
             f"'{name.text}' is an array, not a function of a point",
             Span(name.span.start, group.span.end),
             f"a product is written `{name.text} · (…)`; "
-            f"a reference is `{name.text}` or `{name.text}({', '.join(variable.domain)})`",
+            f"a reference is `{name.text}` "
+            f"or `{name.text}({', '.join(variable.domain)})`",
         )
 
 
@@ -369,15 +286,16 @@ def _derivative_of(
         scope.fail("this derivative has no operand", sign.span, f"write `{sign.text}z`")
     operand, end = _operand(items, position, scope)
     span = Span(sign.span.start, operand.span.end)
+    if sign.kind == "divergence":
+        return divergence(operand, span, scope), end
+    no_vector(operand, scope)
     if sign.kind == "laplacian":
-        return _laplacian(operand, sign, span, scope), end
-    if sign.kind != "partial":
-        scope.fail(f"'{sign.text}' is not part of this version here", sign.span)
-    along = _orders(sign, axes, operand, scope)
-    expr = operand.expr
-    for axis, order in reversed(along.items()):
-        expr = Partial(expr, sympy.Symbol(axis), sympy.Integer(order), sympy.S.Zero)
-    return Typed(expr, operand.shape, operand.domain, span), end
+        return laplacian(operand, span, scope), end
+    if sign.kind == "gradient":
+        return gradient(operand, span, scope), end
+    if axes is None and scope.wall is not None:
+        axes = (scope.wall[0],)
+    return partial(operand, orders(sign, axes, operand, scope), span), end
 
 
 def _normal_of(
@@ -387,54 +305,8 @@ def _normal_of(
     assert scope.wall is not None
     axis, side = scope.wall
     operand, end = _operand(items, position, scope)
-    slope = Partial(operand.expr, sympy.Symbol(axis), sympy.S.One, sympy.S.Zero)
-    span = Span(sign.span.start, operand.span.end)
-    return Typed(side * slope, operand.shape, operand.domain, span), end
-
-
-def _orders(
-    sign: tree.Derivative, axes: tuple[str, ...] | None, operand: Typed, scope: Builder
-) -> dict[str, int]:
-    """How many derivatives to take along each axis."""
-    if axes is None and scope.wall is not None:
-        axes = (scope.wall[0],)
-    if axes is None:
-        if len(scope.axes) != 1:
-            first, *_ = scope.axes
-            scope.fail(
-                f"'{sign.text}' does not say along which axis: {', '.join(scope.axes)}",
-                sign.span,
-                f"write `∂{first * sign.order}`, or `∇²` for the sum of second derivatives",
-            )
-        axes = (next(iter(scope.axes)),)
-    if len(axes) == 1:
-        axes = axes * sign.order
-    for axis in axes:
-        if axis not in scope.axes:
-            scope.unknown_axis(axis, sign.span)
-        if axis not in operand.domain:
-            scope.fail(
-                f"a derivative along {axis} of a value that does not vary along {axis}",
-                operand.span,
-                f"declare it with ({axis}), or leave the derivative out",
-            )
-    orders = {axis: axes.count(axis) for axis in dict.fromkeys(axes)}
-    if sum(orders.values()) > MAX_ORDER:
-        scope.fail(f"derivatives go up to order {MAX_ORDER}", sign.span)
-    return orders
-
-
-def _laplacian(
-    operand: Typed, sign: tree.Derivative, span: Span, scope: Builder
-) -> Typed:
-    axes = [axis for axis in scope.axes if axis in operand.domain]
-    if not axes:
-        scope.fail(
-            "the Laplacian of a value that does not vary over the grid", operand.span
-        )
-    two, zero = sympy.Integer(2), sympy.S.Zero
-    terms = (Partial(operand.expr, sympy.Symbol(axis), two, zero) for axis in axes)
-    return Typed(sympy.Add(*terms), operand.shape, operand.domain, span)
+    slope = partial(operand, {axis: 1}, Span(sign.span.start, operand.span.end))
+    return replace(slope, expr=side * slope.expr), end
 
 
 def _lone_derivative(node: tree.Derivative | tree.Root, scope: Builder) -> Typed:
@@ -454,5 +326,3 @@ _HANDLERS: dict[type, Callable[..., Typed]] = {
     tree.Derivative: _lone_derivative,
     tree.Root: _lone_derivative,
 }
-
-__all__ = ["BATCH", "TIME", "integer", "multiply", "number", "shape_text", "translate"]

@@ -1,9 +1,9 @@
 """Ghost cells: what stands beyond a wall, from the wall's condition.
 
 At a wall the solution is continued by the polynomial p(ξ) of degree ``accuracy`` (ξ the
-distance inwards in cells) that satisfies the condition a p(0) + b ∂p/∂n(0) = g and passes
-through the cells at ξ = ½, 3/2, …; a ghost is p(-½), p(-3/2), ….  For Neumann with g = 0
-that is the mirror image, for Dirichlet at accuracy 2
+distance inwards in cells) that satisfies the condition a p(0) + b ∂p/∂n(0) = g and
+passes through the cells at ξ = ½, 3/2, …; a ghost is p(-½), p(-3/2), ….  For Neumann
+with g = 0 that is the mirror image, for Dirichlet at accuracy 2
 
     ghost = 8/3 g - 2 u₀ + 1/3 u₁,
 
@@ -45,16 +45,21 @@ def ghost_cells(
 
 
 def least_cells(width: int, accuracy: int, *, periodic: bool) -> int:
-    """The smallest number of cells along an axis that its ghost cells can be made from."""
+    """The least number of cells along an axis that its ghosts can be made from."""
     return width if periodic else max(width, accuracy)
+
+
+def _exact(value: sympy.Expr) -> sympy.Expr:
+    """A condition's number with its decimals as fractions, so that weights stay short."""
+    return value.xreplace({f: sympy.Rational(str(f)) for f in value.atoms(sympy.Float)})
 
 
 def _row(
     side: int, distance: int, accuracy: int, condition: Condition | None, axis: str
 ) -> GhostRow:
     """One ghost cell beyond a wall as weights of the cells within and of g."""
-    amplitude = condition.amplitude if condition else sympy.S.Zero
-    slope = condition.slope if condition else sympy.S.Zero
+    amplitude = _exact(condition.amplitude) if condition else sympy.S.Zero
+    slope = _exact(condition.slope) if condition else sympy.S.Zero
     degree = accuracy if condition else accuracy - 1
     at = [sympy.Rational(2 * cell + 1, 2) for cell in range(accuracy)]
     rows = [[x**power for power in range(degree + 1)] for x in at]

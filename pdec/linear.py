@@ -17,7 +17,7 @@ Form = dict[sympy.Expr, sympy.Expr]
 
 
 def linear_form(expr: sympy.Expr) -> Form:
-    """Coefficients by basis value; the basis value 1 collects what no sample changes."""
+    """Coefficients by basis value; the value 1 collects what no sample changes."""
     if not per_sample(expr):
         return {sympy.S.One: expr} if expr != 0 else {}
     if expr.is_Add:
@@ -70,7 +70,7 @@ def rebuilt(expr: sympy.Expr) -> sympy.Expr:
 
 
 def by_coefficient(form: Form) -> list[tuple[sympy.Expr, list[tuple[int, sympy.Expr]]]]:
-    """Group basis values that share a coefficient up to sign: (coefficient, [(±1, basis)])."""
+    """Group values that share a coefficient, up to sign: coefficient, [(±1, value)]."""
     groups: dict[sympy.Expr, list[tuple[int, sympy.Expr]]] = {}
     for basis, coefficient in form.items():
         sign = -1 if negative(coefficient) else 1

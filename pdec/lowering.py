@@ -25,6 +25,7 @@ from pdec.symbolic import (
     BATCH,
     TIME,
     Access,
+    Constant,
     Contraction,
     access_key,
     accesses,
@@ -44,6 +45,8 @@ class Tables:
     coefficients: list[Statement] = field(default_factory=list)
     reach: dict[tuple[str, str], int] = field(default_factory=dict)
     field_of: dict[str, str] = field(default_factory=dict)
+    copies: list[Statement] | None = None
+    numbers: dict[sympy.Expr, str] = field(default_factory=dict)
     _hoisted: dict[sympy.Expr, Access] = field(default_factory=dict)
 
     def add(self, array: Array) -> None:
@@ -77,7 +80,7 @@ class Tables:
         for access in expr.atoms(Access):
             if access.array in self.arrays:
                 for axis, name in zip(
-                    self.arrays[access.array].axes, access.indices, strict=True
+                    self.arrays[access.array].axes, access.places, strict=True
                 ):
                     found[name] = axis.size
         return found
@@ -87,19 +90,41 @@ class Tables:
         if expr not in self._hoisted:
             terms = sympy.Add.make_args(expr)
             value = sympy.Add(*(sympy.factor_terms(term) for term in terms))
-            over: tuple[str, ...] = ()
-            if isinstance(value, Contraction):
-                value, over = value.args[0], (str(value.args[1]),)
-            for part in sorted(value.atoms(Contraction), key=str):
-                value = value.xreplace({part: self.hoist(part, f"{hint}_part", origin)})
+            value, over = self.uncontracted(value, hint, origin)
             indices = indices_of(value) - set(over)
             target = self.new(hint, indices, value, Role.COEFFICIENT)
+            self.note_reach(value)
             formula = Origin(
                 f"{target.array} = {text(value, self.model.spellings)}", origin.location
             )
             self.coefficients.append(Map(target, value, formula, over))
             self._hoisted[expr] = target
         return self._hoisted[expr]
+
+    def number(self, expr: sympy.Expr, hint: str) -> sympy.Expr:
+        """A name for an expression in constants alone, worked out at compile time."""
+        if expr not in self.numbers:
+            taken = set(self.numbers.values()) | set(self.model.constants)
+            names = [hint, *(f"{hint}_{count}" for count in range(1, 10_000))]
+            free = (n for n in names if n not in taken and self.fresh(n) == n)
+            self.numbers[expr] = next(free)
+        return Constant(self.numbers[expr])
+
+    def uncontracted(
+        self, expr: sympy.Expr, hint: str, origin: Origin
+    ) -> tuple[sympy.Expr, tuple[str, ...]]:
+        """A parameter-only expression as a sum: what is summed, over which indices."""
+        over: tuple[str, ...] = ()
+        if isinstance(expr, Contraction):
+            expr, over = expr.args[0], (str(expr.args[1]),)
+        outer = sorted(expr.atoms(Contraction), key=str)
+        for part in (
+            p
+            for p in outer
+            if not any(p in q.args[0].atoms(Contraction) for q in outer)
+        ):
+            expr = expr.xreplace({part: self.hoist(part, f"{hint}_part", origin)})
+        return expr, over
 
     def note_reach(self, expr: sympy.Expr) -> None:
         """Remember how far an expression reaches along each axis of each array."""
@@ -139,15 +164,18 @@ class Lowering:
         value = expr if ready else self.lowered(expr)
         if per_sample(value):
             value = self._collected(value, target, origin, over)
+        elif value.has(Contraction):
+            value, summed = self.tables.uncontracted(value, target.array, origin)
+            over = (*over, *summed)
         self.tables.note_reach(value)
         self.statements.append(Map(target, value, origin, over, maximum=maximum))
 
     def lowered(self, expr: sympy.Expr) -> sympy.Expr:
-        """Replace derivatives by stencils and definitions by the arrays that hold them."""
+        """Replace derivatives by stencils, definitions by the arrays that hold them."""
         flat = apply_stencils(expr, self.model.accuracy, self._inline)
         for access in accesses(flat):
             if access.array in self.model.definitions:
-                self._define(self.model.definitions[access.array])
+                self.define(self.model.definitions[access.array])
         return map_accesses(flat, self._placed)
 
     def _placed(self, access: Access) -> sympy.Expr:
@@ -171,7 +199,8 @@ class Lowering:
             self.tables.add(replace(array, name=wide, role=Role.COEFFICIENT))
             origin = Origin(f"{name} with ghost cells")
             copy = Map(array.element().of(wide), array.element(), origin)
-            self.tables.coefficients.append(copy)
+            copies = self.tables.copies
+            (self.tables.coefficients if copies is None else copies).append(copy)
         return wide
 
     def _inline(self, expr: sympy.Expr) -> sympy.Expr:
@@ -187,8 +216,8 @@ class Lowering:
                 return expr
             expr = expr.xreplace(found)
 
-    def _define(self, definition: Definition) -> None:
-        """Compute a definition once in this block (or once a call, if no sample enters)."""
+    def define(self, definition: Definition) -> None:
+        """Compute a definition once in this block, once a call if no sample enters."""
         name = definition.array.name
         if name in self._done:
             return
@@ -253,7 +282,8 @@ class Lowering:
         for coefficient, members in groups:
             placed = [(s, self._basis(b, target, origin)) for s, b in members]
             if not over and _costly(coefficient, stencil):
-                hint = f"{target.array}_{_suffix([b for _, b in members], self.model.axis_names)}"
+                where = _suffix([b for _, b in members], self.model.axis_names)
+                hint = f"{target.array}_{where}"
                 coefficient = self.tables.hoist(coefficient, hint, origin)
             group = sympy.Add(*(sign * basis for sign, basis in placed))
             terms.append(coefficient * group)

@@ -36,15 +36,17 @@ class Channel(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """An expression of one cell: channel shape, axes it varies along, and where it stands.
+    """An expression of one cell: channel shape, axes it varies along, its place.
 
-    Channel index number n of the shape is the index ``i<n>`` in ``expr``.
+    Channel index number n of the shape is the index ``i<n>`` in ``expr``.  ∇z has one
+    component per axis of the grid in ``vector``, and ``expr`` means nothing.
     """
 
     expr: sympy.Expr
     shape: tuple[Channel, ...]
     domain: frozenset[str]
     span: Span
+    vector: tuple[sympy.Expr, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +67,14 @@ class GridAxis:
 
 
 class Init(NamedTuple):
-    """How a parameter starts: "constant" (value), "normal" (mean, sd), "uniform" (a, b)."""
+    """How a parameter starts: constant (value), normal (mean, sd), uniform (a, b)."""
 
     kind: str
     first: float
     second: float = 0.0
+
+
+UNSET = Init("constant", 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +87,11 @@ class Variable:
     domain: tuple[str, ...]
     span: Span
     comment: str = ""
-    init: Init = Init("constant", 0.0)
+    init: Init = UNSET
     low: float = float("-inf")
     high: float = float("inf")
     classes: int = 0
+    along: bool = False
 
     @property
     def name(self) -> str:
@@ -95,7 +101,7 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A named intermediate value; ``over`` are the indices summed (or maximised) over."""
+    """A named intermediate value; ``over`` are the indices summed or maximised over."""
 
     array: Array
     expr: sympy.Expr
@@ -128,7 +134,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Relaxation:
-    """dz/dt = -rate (z - equilibrium): the form that Succi (2025), section 2, gives a layer."""
+    """dz/dt = -rate (z - equilibrium): a layer's form in Succi (2025), section 2."""
 
     rate: sympy.Expr
     equilibrium: sympy.Expr
@@ -157,6 +163,7 @@ class Model:
     penalty: Typed | None
     relaxation: Relaxation | None
     steps: int
+    every: int | None
     omega: sympy.Expr | None
     dt: sympy.Expr | None
     scheme: str

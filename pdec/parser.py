@@ -16,7 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
-from lark import Lark
+from lark import Lark, Token
 from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 from lark.utils import TextSlice
 
@@ -29,7 +29,7 @@ from pdec.source import Source, Span
 from pdec.spelling import RESERVED
 from pdec.tree import Expr, Statement, Tree
 
-__all__ = ["RESERVED", "parse", "parse_expression"]
+__all__ = ["RESERVED", "parse", "parse_expression", "tokens"]
 
 MAX_STATEMENTS = 1000
 
@@ -61,6 +61,12 @@ def parse_expression(text_source: Source) -> Expr:
     built: tuple[Expr, ...] = _parse_line(text, line, "expression", reporter)
     reporter.raise_if_errors()
     return built[0]
+
+
+def tokens(text: str, span: Span) -> list[Token]:
+    """Return the tokens of a statement without comments that has been parsed before."""
+    code = TextSlice(text, span.start, span.end)
+    return list(_grammar().parse_interactive(code, start="statement").iter_parse())
 
 
 def _parse_line(

@@ -16,14 +16,17 @@ from typing import Any
 import sympy
 
 from pdec import tree
+from pdec.arithmetic import shape_text
+from pdec.clock import read_clock
+from pdec.contracts import Scheme, discover
 from pdec.declarations import constants, declare_all, expression_names
-from pdec.errors import ModelErrors, Reporter, UsageError, suggest
-from pdec.expressions import integer, number, shape_text, translate
-from pdec.model import Definition, GridAxis, Model, Relaxation, Typed, Variable
+from pdec.errors import Reporter, UsageError, suggest
+from pdec.expressions import integer, number, translate
+from pdec.model import Definition, Model, Typed, Variable
 from pdec.scope import Builder, Mistake
 from pdec.source import Source, Span
 from pdec.statements import Role
-from pdec.symbolic import TIME, Access, Constant, Equal, Partial, per_sample
+from pdec.symbolic import TIME, Access, Equal, per_sample
 from pdec.walls import boundaries
 
 DTYPES = ("float64", "float32")
@@ -107,8 +110,7 @@ def _settings(
     for setting in statements.of(tree.SettingStatement):
         statements.guard(_setting, setting, scope, found, overrides)
     if "steps" not in found:
-        _missing(
-            scope,
+        scope.missing(
             "the number of time steps is missing",
             "add a line such as `steps 16`",
         )
@@ -148,7 +150,7 @@ def _setting(
             scope.fail("the accuracy of stencils is 2, 4 or 6", value.span)
     else:
         assert isinstance(value, tree.Name)
-        known = DTYPES if key == "dtype" else tuple(_schemes())
+        known = DTYPES if key == "dtype" else tuple(discover("pdec.schemes", Scheme))
         if value.name not in known:
             scope.fail(
                 f"unknown {key} '{value.text}'",
@@ -156,17 +158,6 @@ def _setting(
                 f"known: {', '.join(known)}",
             )
         found[key] = value.name
-
-
-def _schemes() -> list[str]:
-    from pdec.contracts import Scheme, discover
-
-    return list(discover("pdec.schemes", Scheme))
-
-
-def _missing(scope: Builder, message: str, hint: str) -> None:
-    end = len(scope.source.text.rstrip())
-    scope.reporter.error(message, Span(max(end - 1, 0), end), hint)
 
 
 def _assemble(
@@ -185,9 +176,10 @@ def _assemble(
     loss: Typed | None = None
     if loss_statement is not None:
         loss = statements.guard(_loss, loss_statement, scope)
-    relaxation, omega, dt = _clock(evolution, scope, settings) or (None, None, None)
+    clock = read_clock(evolution, scope, omega=settings.omega, dt=settings.dt)
     if any(item.severity == "error" for item in scope.reporter.diagnostics):
         return None
+    assert clock is not None, "a mistake in the step was not reported"
     _warn_unused(scope, evolution, loss, initial)
     sampled, penalty = _split(loss)
     return Model(
@@ -208,10 +200,11 @@ def _assemble(
         boundaries=walls,
         loss=sampled,
         penalty=penalty,
-        relaxation=relaxation,
+        relaxation=clock.relaxation,
         steps=scope.steps,
-        omega=omega,
-        dt=dt,
+        every=scope.every,
+        omega=clock.omega,
+        dt=clock.dt,
         scheme=settings.scheme,
         accuracy=settings.accuracy,
         dtype=settings.dtype,
@@ -246,7 +239,7 @@ def _evolution(statements: _Statements, scope: Builder) -> dict[str, Typed]:
         if value is not None:
             found[name] = value
     if not fields:
-        _missing(scope, "the model has no field", "add a line such as `field z(x)`")
+        scope.missing("the model has no field", "add a line such as `field z(x)`")
     for name, variable in fields.items():
         if name not in written:
             scope.reporter.error(
@@ -278,7 +271,8 @@ def _assignable(value: Typed, variable: Variable, span: Span, scope: Builder) ->
     extra = sorted(value.domain - set(variable.domain) - {TIME})
     if extra:
         scope.fail(
-            f"'{variable.spelling}' does not vary along {', '.join(extra)}, but this does",
+            f"'{variable.spelling}' does not vary along {', '.join(extra)}, "
+            "but this does",
             span,
             "reduce it with `integral(…)` or `mean(…)`",
         )
@@ -364,7 +358,7 @@ def _split(loss: Typed | None) -> tuple[Typed | None, Typed | None]:
 
 
 def _classes(targets: dict[str, Variable], scope: Builder) -> dict[str, Variable]:
-    """Give class targets their number of classes, from the logits they are paired with."""
+    """Give class targets the number of logits that they are paired with."""
     found = dict(targets)
     for definition in scope.definitions.values():
         for pair in definition.expr.atoms(Equal):
@@ -399,105 +393,3 @@ def _warn_unused(
             scope.reporter.warning(
                 f"the {word} '{variable.spelling}' is never used", variable.span
             )
-
-
-# --- how long a step is -------------------------------------------------------------
-
-
-def _clock(
-    evolution: dict[str, Typed], scope: Builder, settings: _Settings
-) -> tuple[Relaxation | None, sympy.Expr | None, sympy.Expr | None] | None:
-    """Find the relaxation form, ω and Δt: ω = γΔt (Succi 2025, section 2)."""
-    trainable = "omega" in scope.variables
-    given = [e for e in (settings.omega, settings.dt) if e is not None]
-    if len(given) + trainable != 1:
-        if given:
-            scope.reporter.error(
-                "the step is given twice: ω = γ Δt ties ω and dt together",
-                given[-1].span,
-                "keep one of them",
-            )
-        else:
-            _missing(
-                scope,
-                "the length of a step is missing",
-                "add `ω = 0.5` (for a relaxation) or `dt = 0.01`",
-            )
-        return None
-    forms = {
-        name: relaxation_form(name, value.expr) for name, value in evolution.items()
-    }
-    rates = {form.rate for form in forms.values() if form is not None}
-    relaxing = (
-        None
-        if None in forms.values() or len(rates) != 1
-        else next(iter(forms.values()))
-    )
-    if settings.dt is not None:
-        dt = _step_length(settings.dt, scope, "dt")
-        if dt is None:
-            return None
-        scope.constants["dt"] = dt
-        rate = relaxing.rate if relaxing else None
-        omega = None if rate is None else rate * Constant("dt", positive=True)
-        return relaxing, omega, Constant("dt", positive=True)
-    return _from_omega(settings.omega, relaxing, scope)
-
-
-def _from_omega(
-    equation: tree.Equation | None, relaxing: Relaxation | None, scope: Builder
-) -> tuple[Relaxation | None, sympy.Expr | None, sympy.Expr | None] | None:
-    span = equation.span if equation else scope.variables["omega"].span
-    if relaxing is None:
-        scope.reporter.error(
-            "ω belongs to a relaxation, dz/dt = -γ(z - …), which this model is not",
-            span,
-            "give the step as `dt = …`",
-        )
-        return None
-    omega: sympy.Expr = Access("omega", ())
-    if equation is not None:
-        value = _step_length(equation, scope, "ω")
-        if value is None:
-            return None
-        scope.constants["omega"] = value
-        omega = Constant("omega", positive=True)
-    return relaxing, omega, omega / relaxing.rate
-
-
-def _step_length(equation: tree.Equation, scope: Builder, what: str) -> float | None:
-    try:
-        value = number(equation.right, scope, what)
-    except Mistake:
-        return None
-    if value <= 0:
-        scope.reporter.error(f"{what} must be positive", equation.right.span)
-        return None
-    return value
-
-
-def relaxation_form(name: str, expr: sympy.Expr) -> Relaxation | None:
-    """Write expr as -rate (z - equilibrium), where it has that form."""
-    factors = sympy.Mul.make_args(expr)
-    sums = [factor for factor in factors if isinstance(factor, sympy.Add)]
-    for inside in sums or [expr]:
-        outside = expr / inside if sums else sympy.S.One
-        for term in sympy.Add.make_args(inside):
-            coefficient, rest = term.as_independent(Access, Partial)
-            bare = isinstance(rest, Access) and rest.array == name and not rest.offsets
-            if bare and not per_sample(outside) and not outside.has(Partial):
-                rate = -outside * coefficient
-                others = [t for t in sympy.Add.make_args(inside) if t != term]
-                equilibrium = sympy.Add(*(-t / coefficient for t in others))
-                if _uniform(rate):
-                    return Relaxation(rate, equilibrium)
-    return None
-
-
-def _uniform(rate: sympy.Expr) -> bool:
-    """A rate that is one number: constants and scalar parameters, not a negative one."""
-    scalars = all(not access.index for access in rate.atoms(Access))
-    return scalars and not (rate.is_number and float(rate) <= 0)
-
-
-__all__ = ["GridAxis", "ModelErrors", "relaxation_form", "resolve"]

@@ -59,6 +59,7 @@ class Builder:
     definitions: dict[str, Definition] = field(default_factory=dict)
     pending: dict[str, tree.Equation] = field(default_factory=dict)
     steps: int = 1
+    every: int | None = None
     wall: tuple[str, int] | None = None
     declared: dict[str, Span] = field(default_factory=dict)
     spellings: dict[str, str] = field(default_factory=dict)
@@ -72,6 +73,11 @@ class Builder:
         """Report a mistake and leave the statement."""
         self.reporter.error(message, span, hint)
         raise Mistake
+
+    def missing(self, message: str, hint: str) -> None:
+        """Report what the file lacks, at its end."""
+        end = len(self.source.text.rstrip())
+        self.reporter.error(message, Span(max(end - 1, 0), end), hint)
 
     def unknown(self, name: tree.Name) -> NoReturn:
         """Report a name that nothing declares, with the nearest one that is."""

@@ -1,8 +1,7 @@
-"""Slopes: the partial derivatives of a statement, by way of its own output where that
-is shorter.
+"""Slopes: partial derivatives of a statement, by way of its own output where shorter.
 
-For many activations the derivative is a function of the value, so that no transcendental
-function is evaluated again (tanh: 1 - f², sigmoid: f(1 - f), softplus: 1 - e^-f).  The
+For many activations the derivative is a function of the value, so that nothing costly
+is evaluated again (tanh: 1 - f², sigmoid: f(1 - f), softplus: 1 - e^-f).  The
 relation is found by eliminating the one transcendental E(s) inside f:
 
     f = R(E)  →  E = R⁻¹(f)  →  f' = ∂R/∂E E' = h(f)
@@ -19,7 +18,7 @@ from pdec.symbolic import Access
 
 
 def in_terms_of_output(statement: Map, access: Access) -> sympy.Expr:
-    """∂expr/∂access, with the statement's own value in place of what it already knows."""
+    """∂expr/∂access, with the statement's own value for what it already knows."""
     slope = statement.expr.diff(access)
     if slope.is_number or statement.over or statement.maximum:
         return slope
@@ -61,8 +60,7 @@ def relation_to_output(expr: sympy.Expr) -> sympy.Expr | None:
     outer = expr.xreplace({inner: value})
     if outer.has(s):
         return None
-    numerator, denominator = sympy.fraction(sympy.together(outer - _OUTPUT))
-    del denominator
+    numerator = sympy.fraction(sympy.together(outer - _OUTPUT))[0]
     polynomial = (
         sympy.Poly(numerator, value) if numerator.is_polynomial(value) else None
     )

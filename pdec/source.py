@@ -85,13 +85,18 @@ def read(path: str | os.PathLike[str]) -> Source:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"cannot read '{file}': {reason}") from None
+    return from_bytes(data, file.name)
+
+
+def from_bytes(data: bytes, name: str = "<model>") -> Source:
+    """Decode and normalise the bytes of a model; refuse what is not UTF-8."""
     if len(data) > MAX_BYTES:
-        raise _too_large(file.name)
+        raise _too_large(name)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise _not_utf8(file.name, data, error) from None
-    return from_text(text, file.name)
+        raise _not_utf8(name, data, error) from None
+    return from_text(text, name)
 
 
 def from_text(text: str, name: str = "<model>") -> Source:

@@ -11,6 +11,8 @@ the range of f'; the generated module does the arithmetic.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from pdec.functions import Maximum, Minimum, Select, Step, softplus
 from pdec.model import Model
 from pdec.statements import Map, Program
-from pdec.symbolic import Access, Constant, per_sample
+from pdec.symbolic import Access, Constant, accesses, per_sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class StabilityForm:
 
 
 def analyse(model: Model, program: Program) -> StabilityForm | None:
-    """Find the relaxation's stencil and slopes, or None where the model has no such form."""
+    """Find the relaxation's stencil and slopes, or None where it has no such form."""
     if model.relaxation is None or len(model.fields) != 1 or model.scheme != "euler":
         return None
     ((name, variable),) = model.fields.items()
@@ -44,11 +46,11 @@ def analyse(model: Model, program: Program) -> StabilityForm | None:
     slopes, value = (1.0, 1.0), _statement(equilibrium, made)
     if value is None:
         return None
-    inner = sorted(value.expr.atoms(Access), key=str)
+    inner = accesses(value.expr)
     if len(inner) == 1 and inner[0].array in made and not value.over:
         slopes = slope_range(value.expr, inner[0], program)
         value = made[inner[0].array]
-    stencil = _stencil(value, name, model.axis_names)
+    stencil = _stencil(value, name, model.axis_names, _moved_by(name, program))
     return StabilityForm(name, stencil, slopes) if stencil else None
 
 
@@ -56,24 +58,36 @@ def _statement(expr: sympy.Expr, made: dict[str, Map]) -> Map | None:
     return made.get(expr.array) if isinstance(expr, Access) else None
 
 
+def _moved_by(field: str, program: Program) -> set[str]:
+    """The arrays of a step whose values change with the field, and the field."""
+    found = {field}
+    for statement in program.step.maps:
+        if any(access.array in found for access in accesses(statement.expr)):
+            found.add(statement.writes)
+    return found
+
+
 def _stencil(
-    statement: Map, field: str, axes: tuple[str, ...]
+    statement: Map, field: str, axes: tuple[str, ...], moved: set[str]
 ) -> dict[tuple[int, ...], sympy.Expr] | None:
-    """The coefficient of each neighbour in a statement that is linear in the field."""
+    """The coefficient of each neighbour in a statement that is linear in the field.
+
+    None where it is not, or where it also reads what moves with the field (``moved``).
+    """
     found: dict[tuple[int, ...], sympy.Expr] = {}
-    elements = [a for a in statement.expr.atoms(Access) if a.array == field]
-    if statement.over or not elements:
+    reads = [a for a in accesses(statement.expr) if a.array in moved]
+    elements = [a for a in reads if a.array == field]
+    if statement.over or not elements or len(reads) > len(elements):
         return None
-    for access in sorted(elements, key=str):
+    for access in elements:
         slope = statement.expr.diff(access)
         if per_sample(slope):
             return None
         found[tuple(access.offsets.get(axis, 0) for axis in axes)] = slope
-    others = {a.array for a in statement.expr.atoms(Access) if per_sample(a)} - {field}
-    return found if not others else found
+    return found
 
 
-# --- slopes --------------------------------------------------------------------------------
+# --- slopes -------------------------------------------------------------------------
 
 
 def slope_range(
@@ -92,13 +106,12 @@ def slope_range(
     )
     points = np.sort(np.concatenate([points, -points]))
     values = _sample(slope, argument, points, program)
-    low, high = float(values.min()), float(values.max())
-    for pick, sign in ((values.argmin(), 1.0), (values.argmax(), -1.0)):
-        near = np.linspace(
-            points[max(pick - 1, 0)], points[min(pick + 1, len(points) - 1)], 2001
-        )
-        best = sign * float((sign * _sample(slope, argument, near, program)).min())
-        low, high = min(low, best), max(high, best)
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    for place, sign in ((np.nanargmin(values), 1.0), (np.nanargmax(values), -1.0)):
+        first, last = max(int(place) - 1, 0), min(int(place) + 1, len(points) - 1)
+        near = np.linspace(points[first], points[last], 2001)
+        best = sign * np.nanmin(sign * _sample(slope, argument, near, program))
+        low, high = min(low, float(best)), max(high, float(best))
     return _tidy(low), _tidy(high)
 
 
@@ -111,15 +124,15 @@ def _tidy(value: float) -> float:
 def _sample(
     expr: sympy.Expr, argument: Access, points: NDArray[np.float64], program: Program
 ) -> NDArray[np.float64]:
+    """The values of an expression, NaN where it has no finite one."""
     with np.errstate(all="ignore"):
-        values = np.asarray(
-            _evaluate(expr, argument, points, program), dtype=np.float64
+        values = np.broadcast_to(
+            _evaluate(expr, argument, points, program), points.shape
         )
-    values = np.broadcast_to(values, points.shape)
-    return values[np.isfinite(values)]
+    return np.where(np.isfinite(values), values, np.nan)
 
 
-_FUNCTIONS = {
+_FUNCTIONS: dict[type, Callable[..., NDArray[np.float64]]] = {
     sympy.tanh: np.tanh,
     sympy.sinh: np.sinh,
     sympy.cosh: np.cosh,
@@ -127,6 +140,7 @@ _FUNCTIONS = {
     sympy.log: np.log,
     sympy.sin: np.sin,
     sympy.cos: np.cos,
+    sympy.tan: np.tan,
     sympy.atan: np.arctan,
     sympy.Abs: np.abs,
     sympy.sign: np.sign,
@@ -134,28 +148,26 @@ _FUNCTIONS = {
     Minimum: np.minimum,
     Step: lambda s: np.heaviside(s, 0.0),
     softplus: lambda s: np.logaddexp(0.0, s),
-    Select: lambda c, a, b: np.where(c > 0.0, a, b),
+    Select: lambda c, a, b: np.asarray(np.where(c > 0.0, a, b)),
 }
 
 
 def _evaluate(
     expr: sympy.Expr, argument: Access, points: NDArray[np.float64], program: Program
-) -> NDArray[np.float64] | float:
+) -> NDArray[np.float64]:
     """The value of an expression at many points, node by node."""
     if expr == argument:
         return points
     if isinstance(expr, Constant):
-        return program.constants[str(expr.name)].value
+        return np.asarray(program.constants[str(expr.name)].value)
     if expr.is_number:
-        return float(expr)
-    if isinstance(expr, Access):
-        return 1.0
+        return np.asarray(float(expr))
+    assert not isinstance(expr, Access), f"{expr} is not the argument {argument}"
     values = [_evaluate(a, argument, points, program) for a in expr.args]
     if expr.is_Add:
-        return np.sum(np.broadcast_arrays(*values), axis=0)
+        return np.asarray(sum(values))
     if expr.is_Mul:
-        return np.prod(np.broadcast_arrays(*values), axis=0)
+        return np.asarray(math.prod(values))
     if expr.is_Pow:
-        return np.power(values[0], values[1])
-    result: NDArray[np.float64] = _FUNCTIONS[type(expr)](*values)
-    return result
+        return np.asarray(np.power(values[0], values[1]))
+    return _FUNCTIONS[type(expr)](*values)

@@ -13,7 +13,7 @@ the same statement with a different ``over``, and share one cotangent rule.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import sympy
@@ -37,7 +37,7 @@ class Role(enum.Enum):
 
 
 class Origin(NamedTuple):
-    """Where a statement comes from: the text it computes and its place in the source."""
+    """Where a statement comes from: the text it computes, its place in the source."""
 
     text: str
     location: str = ""
@@ -115,7 +115,7 @@ class GhostRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Ghost:
-    """Fill the ghost cells of ``array`` along ``axis``; rows go from the wall outwards."""
+    """Fill an array's ghost cells along an axis; rows go from the wall outwards."""
 
     array: str
     axis: str
@@ -131,7 +131,7 @@ class Ghost:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """Transpose of ``ghost``: add the ghost cells' cotangents to the cells they came from."""
+    """Transpose of ``ghost``: add the ghosts' cotangents to the cells they came of."""
 
     array: str
     ghost: Ghost
@@ -174,9 +174,6 @@ class Block:
         return tuple(s for s in self.statements if isinstance(s, Map))
 
 
-EMPTY = Block("", ())
-
-
 @dataclass(frozen=True, slots=True)
 class Program:
     """All blocks of a model and the arrays they work on.
@@ -193,7 +190,19 @@ class Program:
     readout: Block
     loss: Block
     penalty: Block
-    constants: dict[str, Constant] = field(default_factory=dict)
+    constants: dict[str, Constant]
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """All blocks, in the order in which they run."""
+        return (
+            self.coefficients,
+            self.initial,
+            self.step,
+            self.readout,
+            self.loss,
+            self.penalty,
+        )
 
 
 class Constant(NamedTuple):
@@ -204,7 +213,7 @@ class Constant(NamedTuple):
 
 
 def verify(block: Block, arrays: dict[str, Array]) -> None:
-    """Check the form between passes: known arrays, matching indices, offsets in reach."""
+    """Check the form between passes: arrays known, indices bound, offsets in reach."""
     for statement in block.statements:
         if not isinstance(statement, Map):
             assert statement.array in arrays, statement

@@ -47,8 +47,8 @@ def spacing(axis: str) -> Constant:
 def apply_stencils(expr: sympy.Expr, accuracy: int, inline: Inline) -> sympy.Expr:
     """Replace every ``Partial`` by its stencil.
 
-    ``inline(u)`` writes definitions out inside a derivative, so that what is shifted are
-    arrays with ghost cells.  ∂(κ ∂u), a derivative of an expression that contains one
+    ``inline(u)`` writes definitions out inside a derivative, so that what is shifted
+    are arrays with ghost cells.  ∂(κ ∂u), a derivative of an expression that contains one
     along the same axis, is a difference of fluxes on the faces of the cell.
     """
     if isinstance(expr, Partial):

@@ -45,9 +45,19 @@ class Access(sympy.Symbol):
         return (self.array, self.index), {}
 
     @property
-    def indices(self) -> tuple[str, ...]:
-        """Names of the indices, without offsets."""
+    def places(self) -> tuple[str, ...]:
+        """What stands at each axis: an index name, or the number of a component."""
         return tuple(name for name, _ in self.index)
+
+    @property
+    def indices(self) -> tuple[str, ...]:
+        """Names of the indices that run, without offsets."""
+        return tuple(name for name, _ in self.index if not name.isdigit())
+
+    @property
+    def picked(self) -> bool:
+        """Whether a single component of a channel axis is meant."""
+        return any(name.isdigit() for name, _ in self.index)
 
     @property
     def offsets(self) -> dict[str, int]:
@@ -181,8 +191,17 @@ def rename_indices(expr: sympy.Expr, names: dict[str, str]) -> sympy.Expr:
     return map_accesses(expr.xreplace(values), lambda access: access.renamed(names))
 
 
+def pick(expr: sympy.Expr, channel: int, number: int) -> sympy.Expr:
+    """The component ``number`` of a channel axis; the later channels move up.
+
+    A picked index is written as its number: ``z[0]`` is Access("z", (…, ("0", 0), …)).
+    """
+    later = {f"i{n}": f"i{n - 1}" for n in range(channel + 1, 8)}
+    return rename_indices(expr, {f"i{channel}": str(number), **later})
+
+
 def ordered(names: Iterable[str], axes: tuple[str, ...]) -> tuple[str, ...]:
-    """Indices in storage order: batch, t, channels, contracted, then the grid's axes."""
+    """Indices in storage order: batch, t, channels, contracted, the grid's axes."""
 
     def key(name: str) -> tuple[int, int, str]:
         if name == BATCH:

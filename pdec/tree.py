@@ -257,7 +257,7 @@ class EvolutionStatement:
 
 @dataclass(frozen=True, slots=True)
 class Equation:
-    """``left = right`` anywhere else: a definition, a function, ``ω = 0.5``, ``dt = 1``.
+    """``left = right`` elsewhere: a definition, a function, ``ω = 0.5``, ``dt = 1``.
 
     Stage 2 classifies it: ``f(s) = …`` has a Juxtaposition (Name, Group) on its left.
     """

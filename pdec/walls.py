@@ -55,14 +55,16 @@ def _check_complete(
         spelling = scope.spellings[name]
         for axis in scope.axes.values():
             sides = [side for side in (-1, 1) if (name, axis.name, side) not in found]
-            places = [f"{axis.low if side < 0 else axis.high:g}" for side in sides]
-            if places:
-                one = f" = {places[0]}" if len(places) == 1 else ""
+            walls = [
+                f"{axis.name} = {axis.low if side < 0 else axis.high:g}"
+                for side in sides
+            ]
+            if walls:
+                where = walls[0] if len(walls) == 1 else axis.name
                 scope.reporter.error(
-                    f"'{spelling}' has no boundary condition at "
-                    + " and ".join(f"{axis.name} = {place}" for place in places),
+                    f"'{spelling}' has no boundary condition at {' and '.join(walls)}",
                     axis.span,
-                    f"add `at {axis.name}{one}: ∂{spelling} = 0`, or make {axis.name} periodic",
+                    f"add `at {where}: ∂{spelling} = 0`, or make {axis.name} periodic",
                 )
 
 
@@ -140,7 +142,7 @@ def _condition(
         scope.fail(
             "this boundary condition says nothing about the field", statement.span
         )
-    if (a, outward, rest) and any(e.atoms(Access) for e in (a, outward, rest)):
+    if any(e.atoms(Access) for e in (a, outward, rest)):
         scope.fail(
             "the numbers of a boundary condition are constants in this version",
             statement.span,

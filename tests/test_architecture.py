@@ -29,14 +29,24 @@ LAYERS = (
     "checks",
     "slips",
     "parser",
+    # tree → text, in the canonical layout
+    "pieces",
+    "respell",
+    "layout",
     # the forms that the stages hand on
     "symbolic",
     "functions",
     "notation",
     "statements",
     "model",
+    # the moments of a kernel
+    "decay",
+    "quadrature",
+    "moments",
     # plug-ins, and what they declare
     "contracts",
+    "calculus",
+    "arithmetic",
     "operators/*",
     "boundaries/*",
     "schemes/*",
@@ -45,19 +55,46 @@ LAYERS = (
     "expressions",
     "declarations",
     "walls",
+    "clock",
     "resolve",
-    # 3  model → discrete step
+    # 3, 4  model → discrete step
     "linear",
     "stencil",
     "ghosts",
-    # 4  statements → the module's text
+    "lowering",
+    "discrete",
+    # 5  discrete step → adjoint and tangent
+    "slope",
+    "adjoint",
+    # 6  discrete step → stability
+    "stability",
+    # both together, and for readers
+    "derive",
+    "derivation",
+    # 8  statements → lines of a target
+    "targets",
+    "targets/layout",
+    "targets/names",
+    "targets/inline",
+    "targets/products",
+    "targets/views",
+    "targets/arrays",
+    "targets/body",
+    "targets/ghosts",
+    "targets/reductions",
+    "targets/shared",
+    "targets/numpy",
+    # derivation → the module's text
     "runtime",
-    "targets/*",
+    "mathematics",
+    "tables",
+    "emit",
     # all stages on one screen, and who calls them
     "pipeline",
     "explain",
     "files",
     "terminal",
+    "format_command",
     "cli",
     "__main__",
     "__init__",

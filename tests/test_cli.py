@@ -547,7 +547,7 @@ def test_compile_and_run(model):
     done = run_process("compile", model)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.match(
-        r"wrote .*adr1d\.py \(\d+ lines\): state \(batch, 32\)", done.stdout
+        r"wrote .*adr1d\.py \(\d+ lines\): state z \(batch, 32\)", done.stdout
     )
     text = model.with_suffix(".py").read_text("utf-8")
     assert text.startswith(files.HEADER)
@@ -580,7 +580,7 @@ def test_check_and_show(model):
 
 def test_set_changes_the_grid(model):
     done = run_process("compile", model, "--set", "x=64", "--set", "steps=2")
-    assert done.returncode == 0 and "state (batch, 64)" in done.stdout
+    assert done.returncode == 0 and "state z (batch, 64)" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,10 @@ import re
 from collections.abc import Collection
 from importlib import resources
 
-# features: "initial" (at t = 0), "loss", "penalty" (loss terms in parameters alone),
+# features: "initial" (at t = 0), "loss", "every" (targets along
+# the way), "penalty" (loss terms in parameters alone),
 # "classes" (a target of labels), "readout"
-FEATURES = ("classes", "initial", "loss", "penalty", "readout", "stencil")
+FEATURES = ("classes", "every", "initial", "loss", "penalty", "readout", "stencil")
 
 # files in the order of pasting; a target replaces numpy_driver alone
 BEFORE_MATHEMATICS = ("types",)

@@ -216,9 +216,15 @@ def _draw(variable: Variable, rng: np.random.Generator) -> Array:
     """Draw the initial value of a parameter, in float64."""
     kind, a, b = variable.init
     if kind == "normal":
-        return np.asarray(rng.normal(a, b, variable.shape))
+        drawn = rng.normal(a, b, variable.shape)
+        return np.asarray(np.clip(drawn, variable.low, variable.high))
     if kind == "uniform":
         return np.asarray(rng.uniform(a, b, variable.shape))
+    if kind == "diagonal":
+        first = int(variable.axes[0] == "t")
+        rows, columns, *rest = variable.shape[first:]
+        matrix = a * np.eye(rows, columns).reshape(rows, columns, *(1 for _ in rest))
+        return np.broadcast_to(matrix, variable.shape).copy()
     return np.full(variable.shape, a)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from pdec.runtime.generated import (
     _INPUT_CELLS,
     _INPUTS,
     _SHARED,
+    _SNAPSHOTS,
     _STATE,
     _WORK,
     MODEL,
@@ -113,8 +114,9 @@ def _tangent(run: _Run, run_dot: _Run) -> Arrays:
 def _pull_back(run: _Run, zT_bar: Arrays) -> dict[str, Any]:
     """Return the cotangents of all that is read, from that of the final state."""
 
-    def seed(tile: _Tile, tile_bar: _Tile, c_bar: Arrays) -> None:
-        _set_fields(zT_bar, tile_bar)
+    def seed(n: int, tile: _Tile, tile_bar: _Tile, c_bar: Arrays) -> None:
+        if n == MODEL.steps:
+            _set_fields(zT_bar, tile_bar)
 
     return _finish(run, _sum_tiles(run, seed))
 
@@ -123,7 +125,12 @@ def _pull_back(run: _Run, zT_bar: Arrays) -> dict[str, Any]:
 def _losses(run: _Run, targets: Arrays) -> Array:
     """Return the loss of each sample, (batch,), in float64."""
     losses = np.empty(run.batch)
+    # [feature: not every]
     space = _workspace(run, levels=2)
+    # [end]
+    # [feature: every]
+    space = _workspace(run, levels=MODEL.steps + 1)
+    # [end]
     for rows in _tiles(run):
         tile = _begin(run, space, rows)
         _advance(run, tile)
@@ -135,11 +142,31 @@ def _loss_gradients(run: _Run, targets: Arrays) -> tuple[Array, dict[str, Any]]:
     """Return the loss of each sample, (batch,), and the gradients of the mean loss."""
     losses = np.empty(run.batch)
 
-    def seed(tile: _Tile, tile_bar: _Tile, c_bar: Arrays) -> None:
-        losses[tile.rows] = _tile_losses(run, tile, targets)
-        tile_bar.v["loss"][...] = 1.0 / run.batch
-        _loss_vjp(run.c, tile.v, c_bar, tile_bar.v)
+    # [feature: not every]
+    def seed(n: int, tile: _Tile, tile_bar: _Tile, c_bar: Arrays) -> None:
+        if n == MODEL.steps:
+            losses[tile.rows] = _tile_losses(run, tile, targets)
+            tile_bar.v["loss"][...] = 1.0 / run.batch
+            _loss_vjp(run.c, tile.v, c_bar, tile_bar.v)
 
+    # [end]
+    # [feature: every]
+    def seed(n: int, tile: _Tile, tile_bar: _Tile, c_bar: Arrays) -> None:
+        if n == MODEL.steps:
+            losses[tile.rows] = _tile_losses(run, tile, targets)
+            tile.set_level(n)
+        later = {name: tile_bar.v[name].copy() for name in _STATE}
+        for name in _STATE:
+            tile_bar.v[name][...] = 0.0
+        if n in _SNAPSHOTS:
+            _set_targets(tile, targets, _SNAPSHOTS.index(n))
+            tile_bar.v["loss"][...] = 1.0 / (run.batch * len(_SNAPSHOTS))
+            _loss_vjp(run.c, tile.v, c_bar, tile_bar.v)
+        if n < MODEL.steps:
+            for name, z_bar in later.items():
+                tile_bar.v[name] += z_bar
+
+    # [end]
     sums = _sum_tiles(run, seed)
     # [feature: penalty]
     _penalty_vjp(run.c, sums.c)
@@ -147,8 +174,30 @@ def _loss_gradients(run: _Run, targets: Arrays) -> tuple[Array, dict[str, Any]]:
     return losses, _finish(run, sums)
 
 
+# [feature: every]
+def _set_targets(tile: _Tile, targets: Arrays, number: int) -> None:
+    """Let v hold the targets of a snapshot; labels are the same at all of them."""
+    for name, y in targets.items():
+        along = "t" in MODEL.targets[name].axes
+        tile.v[name] = y[tile.rows, number] if along else y[tile.rows]
+
+
+# [end]
 def _tile_losses(run: _Run, tile: _Tile, targets: Arrays) -> Array:
-    """Return the losses of a tile's samples from their final state."""
+    """Return the losses of a tile's samples from the states that were stored."""
+    # [feature: every]
+    total = np.zeros(tile.v["loss"].shape)
+    for number, n in enumerate(_SNAPSHOTS):
+        tile.set_level(n)
+        _set_targets(tile, targets, number)
+        # [feature: readout]
+        _readout(run.c, tile.v)
+        # [end]
+        _loss(run.c, tile.v)
+        total += tile.v["loss"]
+    return total / len(_SNAPSHOTS)
+    # [end]
+    # [feature: not every]
     for name, y in targets.items():
         tile.v[name] = y[tile.rows]
     # [feature: readout]
@@ -156,6 +205,7 @@ def _tile_losses(run: _Run, tile: _Tile, targets: Arrays) -> Array:
     # [end]
     _loss(run.c, tile.v)
     return tile.v["loss"]
+    # [end]
 
 
 # [end]
@@ -169,18 +219,24 @@ def _advance(run: _Run, tile: _Tile) -> None:
         tile.set_level(n + 1)
 
 
-def _reverse(run: _Run, tile: _Tile, tile_bar: _Tile, c_bar: Arrays) -> None:
+def _reverse(
+    run: _Run, tile: _Tile, tile_bar: _Tile, c_bar: Arrays, seed: _Seed
+) -> None:
     """Pull the cotangent of the final state back to the initial one; adds to c_bar."""
     for n in reversed(range(MODEL.steps)):
         tile.set_level(n)
         tile_bar.set_level(n)
         _step_vjp(n, run.c, tile.v, c_bar, tile_bar.v)
+        # [feature: every]
+        seed(n, tile, tile_bar, c_bar)
+        # [end]
 
 
-def _sum_tiles(run: _Run, seed: Callable[[_Tile, _Tile, Arrays], None]) -> _Cotangents:
+def _sum_tiles(run: _Run, seed: _Seed) -> _Cotangents:
     """Run every tile forward and backward, and add up the cotangents in order.
 
-    seed(tile, tile_bar, c_bar) sets the cotangent of the tile's final state.
+    seed(n, tile, tile_bar, c_bar) sets the cotangent of the state after n steps, first
+    of all that of the final one, or adds to it.
     """
     sums = _Cotangents(
         _zero_sums(),
@@ -196,8 +252,8 @@ def _sum_tiles(run: _Run, seed: Callable[[_Tile, _Tile, Arrays], None]) -> _Cota
             tile_bar.v[name][...] = 0.0
         _advance(run, tile)
         tile_bar.set_level(MODEL.steps)
-        seed(tile, tile_bar, c_bar)
-        _reverse(run, tile, tile_bar, c_bar)
+        seed(MODEL.steps, tile, tile_bar, c_bar)
+        _reverse(run, tile, tile_bar, c_bar, seed)
         # [feature: initial]
         _initial_vjp(run.c, tile.v, c_bar, tile_bar.v)
         # [end]
@@ -258,6 +314,9 @@ class _Tile:
         for name, levels in self.states.items():
             self.v[name] = levels[n % len(levels)]
             self.v[f"{name}_next"] = levels[(n + 1) % len(levels)]
+
+
+_Seed: TypeAlias = Callable[[int, _Tile, _Tile, Arrays], None]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -26,9 +26,9 @@ from pdec.runtime.types import Array, Arrays
 class Stability:
     """Whether the steps grow, and why (Succi 2025, section 3).
 
-    numerical is "stable", "marginal" (growth by at most 2 over all steps), "unstable" or
-    "unknown"; intrinsic is "none" or "growth" of the equation itself, which no ω cures.
-    basis is "exact" (one stencil, periodic), "certificate" (a rigorous bound) or
+    numerical is "stable", "marginal" (growth by at most 2 over all steps), "unstable"
+    or "unknown"; intrinsic is "none" or "growth" of the equation itself, which no ω
+    cures. basis is "exact" (one stencil, periodic), "certificate" (a rigorous bound) or
     "heuristic" (coefficients frozen in each cell). wavelength, in cells, belongs to the
     mode that grows most.
     """
@@ -115,6 +115,10 @@ def stability(p: Arrays, omega: float | None = None) -> Stability:
 
 
 # [feature: stencil]
+# the coefficients a_m by their offsets m, of each cell where they vary
+_Stencil: TypeAlias = dict[tuple[int, ...], Array]
+
+
 def _flag(growth: float) -> str:
     """Return the flag for an excess growth rate per step."""
     if growth <= 1e-12:
@@ -133,7 +137,7 @@ def _advice(numerical: str, omega: float, limit: float | None) -> str:
     return "a smaller ω slows the growth"
 
 
-def _symbol(stencil: Arrays, exact: bool) -> tuple[Array, list[Array]]:
+def _symbol(stencil: _Stencil, exact: bool) -> tuple[Array, list[Array]]:
     """Return Λ(θ), with one row per cell and one column per mode, and the modes' θ.
 
     The modes are the grid's own where one stencil holds everywhere, otherwise a few.
@@ -151,7 +155,7 @@ def _symbol(stencil: Arrays, exact: bool) -> tuple[Array, list[Array]]:
     return symbol, theta
 
 
-def _full_shape(stencil: Arrays) -> tuple[int, ...]:
+def _full_shape(stencil: _Stencil) -> tuple[int, ...]:
     """Return the shape that all coefficients broadcast to."""
     return np.broadcast_shapes(*(a.shape for a in stencil.values()))
 
@@ -193,7 +197,7 @@ def _largest_omega(symbol: Array) -> float | None:
     return limit
 
 
-def _certificate(stencil: Arrays) -> float | None:
+def _certificate(stencil: _Stencil) -> float | None:
     """Return the ω up to which the maximum norm contracts, or None.
 
     It holds for coefficients that vary, for any slopes, and inside any walls that copy.
@@ -214,7 +218,7 @@ def _certificate(stencil: Arrays) -> float | None:
     return limit
 
 
-def _three_point(stencil: Arrays) -> float | None:
+def _three_point(stencil: _Stencil) -> float | None:
     """Return the largest stable ω over all θ in closed form, least over the cells.
 
     With d = s (a₊ + a₋)/2, C = |s (a₊ - a₋)| and p = 1 - s Λ(0), the bound on ω is

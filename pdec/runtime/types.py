@@ -21,8 +21,9 @@ State: TypeAlias = Any
 class Variable:
     """A field, parameter, input, target or readout, without the batch axis.
 
-    init is ("constant", value, 0), ("normal", mean, deviation) or ("uniform", low,
-    high). classes is the number of classes of a target of labels, 0 for real values.
+    init is ("constant", value, 0), ("diagonal", value, 0) for a multiple of the unit
+    matrix, ("normal", mean, deviation) or ("uniform", low, high). classes is the number
+    of classes of a target of labels, 0 for real values.
     """
 
     shape: tuple[int, ...]

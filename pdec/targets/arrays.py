@@ -18,7 +18,7 @@ import sympy
 from pdec.functions import Select, Step, softplus
 from pdec.notation import factor_key, term_key
 from pdec.symbolic import Access, IndexValue, negative
-from pdec.targets.inline import SUM, UFUNCS, UNARY, Inline
+from pdec.targets.inline import UFUNCS, UNARY, Inline
 from pdec.targets.layout import call
 
 View = Callable[[Access, tuple[str, ...]], str]
@@ -199,6 +199,3 @@ class InPlace:
 def _varies(expr: sympy.Expr) -> bool:
     """Whether an expression needs an array: anything with an index."""
     return expr.has(IndexValue) or any(access.index for access in expr.atoms(Access))
-
-
-__all__ = ["SUM", "InPlace"]

@@ -97,8 +97,8 @@ class Inline:
         if negative(exponent):
             return PRODUCT, f"1.0 / {self(base**-exponent, UNARY)}"
         if exponent.is_Integer:
-            return POWER, f"{self(base, POWER + 1)}**{int(exponent)}"
-        return POWER, f"{self(base, POWER + 1)}**{self(exponent, POWER + 1)}"
+            return POWER, _raised(self(base, POWER + 1), str(int(exponent)))
+        return POWER, _raised(self(base, POWER + 1), self(exponent, POWER + 1))
 
     def _function(self, expr: sympy.Expr) -> str:
         arguments = [self(argument) for argument in expr.args]
@@ -110,3 +110,12 @@ class Inline:
             condition = f"{self(expr.args[0], SUM)} > 0.0"
             return f"np.where({condition}, {arguments[1]}, {arguments[2]})"
         return f"{UFUNCS[type(expr)]}({', '.join(arguments)})"
+
+
+def _raised(base: str, exponent: str) -> str:
+    """A power, with the spaces that the formatter puts around anything but a name."""
+    simple = all(
+        part.replace(".", "").isalnum() or part.isidentifier()
+        for part in (base, exponent)
+    )
+    return f"{base}**{exponent}" if simple else f"{base} ** {exponent}"

@@ -23,12 +23,16 @@ def call(
     ]
 
 
-def assign(left: str, terms: list[str], indent: str = INDENT) -> list[str]:
-    """``left = t₀ + t₁ …`` (each later term starts with its sign), broken at the terms."""
-    line = f"{indent}{left} {' '.join(terms)}"
-    if len(line) <= WIDTH or len(terms) == 1:
+def add_up(left: str, terms: list[str], indent: str = INDENT) -> list[str]:
+    """``left = t₀ + t₁ …`` (each later term starts with its sign), or a line a term."""
+    line = f"{indent}{left} = {' '.join(terms)}"
+    if len(line) <= WIDTH:
         return [line]
-    return [f"{indent}{left} (", *(f"{indent}{INDENT}{t}" for t in terms), f"{indent})"]
+    first, *rest = terms
+    return [
+        f"{indent}{left} = {first}",
+        *(f"{indent}{left} {term[0]}= {term[2:]}" for term in rest),
+    ]
 
 
 def unpack(homes: dict[str, str], indent: str = INDENT) -> list[str]:
@@ -53,3 +57,13 @@ def comment(text: str, indent: str = INDENT) -> str:
     """A comment line, cut to the width of the page."""
     line = f"{indent}# {text}"
     return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
+
+
+def section(title: str) -> str:
+    """A rule across the page with a title."""
+    return f"# --- {title} ".ljust(WIDTH - 1, "-")
+
+
+def tuple_of(items: list[str]) -> str:
+    """A tuple in one line, with the comma that one of length 1 needs."""
+    return f"({', '.join(items)}{',' if len(items) == 1 else ''})"

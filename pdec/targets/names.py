@@ -8,7 +8,6 @@ code itself needs; derived names give way to the user's.
 
 from __future__ import annotations
 
-import builtins
 import keyword
 from collections.abc import Collection, Iterable
 
@@ -36,8 +35,3 @@ class Names:
             candidates = [wish, f"{wish}_", *(f"{wish}_{n}" for n in range(1, 1000))]
             self._known[name] = next(c for c in candidates if c not in used)
         return self._known[name]
-
-
-def builtin_names() -> frozenset[str]:
-    """Names that Python gives a meaning everywhere."""
-    return frozenset(dir(builtins))

@@ -42,7 +42,7 @@ def matrix_product(
     array_of: Callable[[str], Array],
     axes: tuple[str, ...],
 ) -> tuple[Access, Access, bool, bool] | None:
-    """A contraction A[i, k] u[batch, k, grid] as (A, u, A is transposed, grid is 2-D)."""
+    """A contraction A[i, k] u[batch, k, grid]: (A, u, A is transposed, grid is 2-D)."""
     pair = sorted((left, right), key=lambda access: array_of(access.array).per_sample)
     matrix, field = pair
     if array_of(matrix.array).per_sample or not array_of(field.array).per_sample:

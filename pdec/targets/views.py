@@ -21,9 +21,7 @@ def cells(axis: Axis, offset: int = 0) -> str:
 
 def bare(access: Access, array: Array, name: str) -> str:
     """The view of an element in the array's own order of axes, the time picked."""
-    parts = []
-    for axis, (index, offset) in zip(array.axes, access.index, strict=True):
-        parts.append("n" if index == TIME else cells(axis, offset))
+    parts = [part for part, _ in _parts(access, array)]
     while parts and parts[-1] == ":":
         parts.pop()
     return f"{name}[{', '.join(parts)}]" if parts else name
@@ -35,27 +33,37 @@ def spread(access: Access, array: Array, name: str, running: tuple[str, ...]) ->
     wanted = [index for index in running if index in own]
     if own != wanted:
         order = ", ".join(str(own.index(index)) for index in wanted)
-        return _aligned(
-            f"{bare(access, array, name)}.transpose({order})", wanted, running, []
-        )
-    parts = []
-    for axis, (index, offset) in zip(array.axes, access.index, strict=True):
-        parts.append("n" if index == TIME else cells(axis, offset))
-    return _aligned(name, wanted, running, parts)
+        turned = f"{bare(access, array, name)}.transpose({order})"
+        return _aligned(turned, [(":", index) for index in wanted], running)
+    return _aligned(name, _parts(access, array), running)
 
 
-def _aligned(
-    name: str, own: list[str], running: tuple[str, ...], parts: list[str]
-) -> str:
+def _parts(access: Access, array: Array) -> list[tuple[str, str]]:
+    """A subscript for each axis, and the running index there ("" if picked)."""
+    found = []
+    for axis, (place, offset) in zip(array.axes, access.index, strict=True):
+        if place == TIME:
+            found.append(("n", ""))
+        elif place.isdigit():
+            found.append((place, ""))
+        else:
+            found.append((cells(axis, offset), place))
+    return found
+
+
+def _aligned(name: str, parts: list[tuple[str, str]], running: tuple[str, ...]) -> str:
     """Insert an axis of length one for each running index that an array lacks."""
-    if not own:
-        return f"{name}[{', '.join(parts)}]" if parts else name
-    picked = [part for part in parts if part == "n"]
-    kept = [part for part in parts if part != "n"] or [":"] * len(own)
-    slots = list(picked)
-    tail = running[running.index(own[0]) :]
-    for index in tail:
-        slots.append(kept.pop(0) if index in own else "None")
+    slots: list[str] = []
+    first = next((index for _, index in parts if index), None)
+    rest = list(running[running.index(first) :]) if first else []
+    for part, index in parts:
+        while index and rest[0] != index:
+            slots.append("None")
+            rest.pop(0)
+        if index:
+            rest.pop(0)
+        slots.append(part)
+    slots += ["None"] * len(rest)
     while slots and slots[-1] == ":":
         slots.pop()
     return f"{name}[{', '.join(slots)}]" if slots else name

@@ -1,0 +1,241 @@
+"""Stage 8a: the functions of the module that are the model's mathematics.
+
+Called by ``emit.py``.  What these functions must do is in ``runtime/generated.pyi``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+
+import sympy
+
+from pdec.adjoint import bar
+from pdec.derive import Derivation
+from pdec.statements import Block, Map, Role, Statement
+from pdec.symbolic import Access, indices_of, ordered
+from pdec.targets.body import Module
+from pdec.targets.inline import Inline
+from pdec.targets.layout import tuple_of
+from pdec.targets.numpy import Function
+from pdec.targets.shared import shared_operand
+
+SHARED = "(c: Arrays) -> None:"
+SHARED_VJP = "(c: Arrays, c_bar: Arrays) -> None:"
+SHARED_JVP = "(c: Arrays, c_dot: Arrays) -> None:"
+TILE = "(c: Arrays, v: Arrays) -> None:"
+TILE_VJP = "(c: Arrays, v: Arrays, c_bar: Arrays, v_bar: Arrays) -> None:"
+TILE_JVP = "(c: Arrays, v: Arrays, c_dot: Arrays, v_dot: Arrays) -> None:"
+STEP = "(n: int, c: Arrays, v: Arrays) -> None:"
+STEP_VJP = "(n: int, c: Arrays, v: Arrays, c_bar: Arrays, v_bar: Arrays) -> None:"
+STEP_JVP = "(n: int, c: Arrays, v: Arrays, c_dot: Arrays, v_dot: Arrays) -> None:"
+AGAIN = "Recomputes what it reads of the forward step from the stored state."
+
+
+def functions(derivation: Derivation, module: Module, features: set[str]) -> list[str]:
+    """Write all functions of the mathematics, in reading order."""
+    coordinates = _coordinates(derivation, module)
+    found = [
+        _function(
+            module,
+            "_coefficients" + SHARED,
+            "Combine the parameters, once a call.",
+            derivation.program.coefficients,
+            coordinates=coordinates,
+        ),
+        *_step(derivation, module),
+        *_combined(derivation, module),
+    ]
+    if "initial" in features:
+        found += _initial(derivation, module)
+    if "readout" in features:
+        readout = derivation.program.readout
+        found.append(
+            _function(module, "_readout" + TILE, "Read the last state out.", readout)
+        )
+    if "loss" in features:
+        found += _loss(derivation, module, readout="readout" in features)
+    if "penalty" in features:
+        found += _penalty(derivation, module)
+    if derivation.stability is not None:
+        found += _stability(derivation, module)
+    return found
+
+
+def _step(derivation: Derivation, module: Module) -> list[str]:
+    adjoint, tangent = derivation.adjoints["step"], derivation.tangents["step"]
+    return [
+        _function(
+            module,
+            "_step" + STEP,
+            "Advance step n: the fields to their successors; "
+            "fills ghost cells on the way.",
+            derivation.program.step,
+        ),
+        _function(
+            module,
+            "_step_vjp" + STEP_VJP,
+            "Adjoint of _step: cotangents of the new fields to those of the old.\n\n"
+            f"    {AGAIN}\n    ",
+            adjoint.recompute,
+            adjoint.block,
+        ),
+        _function(
+            module,
+            "_step_jvp" + STEP_JVP,
+            "Tangent of _step: advances the fields and their tangents.",
+            tangent.block,
+            before=["    _step(n, c, v)"],
+        ),
+    ]
+
+
+def _combined(derivation: Derivation, module: Module) -> list[str]:
+    """The derivatives of what is combined from the parameters."""
+    return [
+        _function(
+            module,
+            "_coefficients_vjp" + SHARED_VJP,
+            "Adjoint of _coefficients: adds to the cotangents of the parameters.",
+            derivation.adjoints["coefficients"].block,
+        ),
+        _function(
+            module,
+            "_coefficients_jvp" + SHARED_JVP,
+            "Tangent of _coefficients.",
+            derivation.tangents["coefficients"].block,
+        ),
+    ]
+
+
+def _initial(derivation: Derivation, module: Module) -> list[str]:
+    adjoint, tangent = derivation.adjoints["initial"], derivation.tangents["initial"]
+    return [
+        _function(
+            module,
+            "_initial" + TILE,
+            "Set the state at t = 0.",
+            derivation.program.initial,
+        ),
+        _function(
+            module,
+            "_initial_vjp" + TILE_VJP,
+            "Adjoint of _initial: adds to the cotangents of inputs and parameters.",
+            adjoint.recompute,
+            adjoint.block,
+        ),
+        _function(
+            module, "_initial_jvp" + TILE_JVP, "Tangent of _initial.", tangent.block
+        ),
+    ]
+
+
+def _loss(derivation: Derivation, module: Module, *, readout: bool) -> list[str]:
+    adjoint = derivation.adjoints["loss"]
+    what = "_loss and _readout" if readout else "_loss"
+    return [
+        _function(
+            module,
+            "_loss" + TILE,
+            "The loss of each sample, from its last state.",
+            derivation.program.loss,
+        ),
+        _function(
+            module,
+            "_loss_vjp" + TILE_VJP,
+            f"Adjoint of {what}: from the cotangent of the loss to the state's.",
+            adjoint.recompute,
+            adjoint.block,
+        ),
+    ]
+
+
+def _penalty(derivation: Derivation, module: Module) -> list[str]:
+    block, adjoint = derivation.program.penalty, derivation.adjoints["penalty"]
+    (output,) = block.outputs
+    module.private.add(output)
+    return [
+        _function(
+            module,
+            "_penalty(c: Arrays) -> float:",
+            "The terms of the loss in parameters alone.",
+            block,
+            after=[f"    return float({module.names(output)})"],
+        ),
+        _function(
+            module,
+            "_penalty_vjp" + SHARED_VJP,
+            "Adjoint of _penalty: adds to the cotangents of the parameters.",
+            adjoint.recompute,
+            _seeded(adjoint.block, bar(output)),
+        ),
+    ]
+
+
+def _seeded(block: Block, name: str) -> Block:
+    """A block in which the cotangent of its only output is 1."""
+    statements: list[Statement] = []
+    for statement in block.statements:
+        assert isinstance(statement, Map)
+        ones = {a: sympy.S.One for a in statement.expr.atoms(Access) if a.array == name}
+        statements.append(replace(statement, expr=statement.expr.xreplace(ones)))
+    return replace(block, statements=tuple(statements))
+
+
+def _stability(derivation: Derivation, module: Module) -> list[str]:
+    """The functions that the verdict on ω reads: ω itself and the stencil of Z."""
+    form = derivation.stability
+    assert form is not None and derivation.model.omega is not None
+    omega = Function(
+        module, "def _omega(c: Arrays) -> Any:", "The relaxation parameter ω = γ Δt."
+    )
+    omega.lines = [f"    return {Inline(omega.refer)(derivation.model.omega)}"]
+    stencil = Function(
+        module,
+        "def _stencil(c: Arrays) -> dict[tuple[int, ...], Any]:",
+        "The coefficients a_m of Z by their offsets m along the axes.",
+    )
+    indices = set().union(*(indices_of(a) for a in form.stencil.values()))
+    running = ordered(indices, module.axes)
+    inline = Inline(partial(shared_operand, stencil, running))
+    rows = []
+    for place, coefficient in sorted(form.stencil.items()):
+        key = tuple_of([str(m) for m in place])
+        rows.append(f"        {key}: {inline(coefficient)},")
+    stencil.lines = ["    return {", *rows, "    }"]
+    return [omega.text(), stencil.text()]
+
+
+def _coordinates(derivation: Derivation, module: Module) -> dict[str, str]:
+    """The coordinates that the equations mention, by axis."""
+    values: dict[str, str] = {}
+    for name, array in derivation.program.arrays.items():
+        if array.role is not Role.COORDINATE:
+            continue
+        axis = derivation.model.axes[name]
+        cell = "np.arange" if axis.periodic else "0.5 + np.arange"
+        spacing = module.names(f"d{name}")
+        value = f"{axis.low!r} + {spacing} * ({cell}({axis.size}))"
+        kind = ", next(iter(c.values())).dtype" if derivation.model.params else ""
+        values[name] = f"{value}{kind}"
+    return values
+
+
+def _function(
+    module: Module,
+    head: str,
+    doc: str,
+    *blocks: Block,
+    before: Iterable[str] = (),
+    coordinates: Mapping[str, str] | None = None,
+    after: Iterable[str] = (),
+) -> str:
+    """Write one function from blocks, with lines of its own before and after them."""
+    function = Function(module, f"def {head}", doc)
+    function.lines += before
+    for name, value in (coordinates or {}).items():
+        function.make(name, f'c["{name}"]', value)
+    function.add_all(statement for block in blocks for statement in block.statements)
+    function.lines += after
+    return function.text()

@@ -1,0 +1,148 @@
+"""The body of a generated function in the making: its lines, and what they refer to.
+
+An array is kept in a dict, ``v`` where each sample has one, ``c`` where all share it,
+and reaches the lines of a function as a local variable: ``z`` for ``v["z"]``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import sympy
+
+from pdec.adjoint import BAR, DOT
+from pdec.statements import Array, Axis, Map, Role
+from pdec.symbolic import BATCH, TIME, Access, IndexValue, accesses, ordered
+from pdec.targets.arrays import InPlace
+from pdec.targets.inline import Inline
+from pdec.targets.layout import call
+from pdec.targets.names import Names
+from pdec.targets.views import bare, spread
+
+MARKS = {BAR: "_bar", DOT: "_dot", "": ""}
+
+
+def split_mark(name: str) -> tuple[str, str]:
+    """An internal name as (base, mark): ("z", "~bar")."""
+    base, tilde, kind = name.partition("~")
+    return base, tilde + kind
+
+
+@dataclass
+class Module:
+    """What the functions of one module share: arrays, identifiers, scratch space."""
+
+    arrays: dict[str, Array]
+    axes: tuple[str, ...]
+    names: Names
+    scratch: dict[str, Array] = field(default_factory=dict)
+    private: set[str] = field(default_factory=set)
+
+    def array(self, name: str) -> Array:
+        """The array behind an internal name, marks included."""
+        return self.arrays[split_mark(name)[0]]
+
+    def home(self, name: str) -> str:
+        """Where an array is kept: ``c["W0"]``, ``v_bar["z"]``."""
+        base, mark = split_mark(name)
+        letter = "v" if self.array(name).per_sample else "c"
+        return f'{letter}{MARKS[mark]}["{base}"]'
+
+    def scratch_name(
+        self, running: tuple[str, ...], number: int, sizes: dict[str, int]
+    ) -> str:
+        """A scratch array over running indices, shared by all functions."""
+        shape = [(name, 0 if name == BATCH else sizes[name]) for name in running]
+        axes = tuple(Axis(name, size) for name, size in shape)
+        same = [
+            n
+            for n, a in self.scratch.items()
+            if [x.size for x in a.axes] == [x.size for x in axes]
+        ]
+        if number < len(same):
+            return same[number]
+        name = next(f"t{k}" for k in range(1000) if self._free(f"t{k}"))
+        self.scratch[name] = Array(name, axes, Role.WORK)
+        return name
+
+    def _free(self, name: str) -> bool:
+        return name not in self.scratch and name not in self.arrays
+
+
+class Body:
+    """The lines of a function, the local variables they use and what they have made."""
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.lines: list[str] = []
+        self.reads: set[str] = set()
+        self.locals: dict[str, str] = {}
+        self.made: set[str] = set()
+        self.parts = 0
+
+    def make(self, name: str, home: str, value: str) -> None:
+        """Put a shared array that the function makes itself into its dict."""
+        identifier = self.module.names(name)
+        self.made.add(identifier)
+        self.lines += call(f"{identifier} = {home} = np.asarray", [value])
+
+    def local(self, name: str) -> str:
+        """The local variable that holds an array."""
+        if name in self.module.scratch:
+            self.locals[name] = f'v["{name}"]'
+            return name
+        identifier = self.module.names(name)
+        if identifier not in self.made:
+            self.locals.setdefault(identifier, self.module.home(name))
+        return identifier
+
+    def refer(self, symbol: sympy.Symbol) -> str:
+        """A scalar inside an inline expression."""
+        if isinstance(symbol, Access):
+            return self.view(symbol, ())
+        return self.module.names(str(symbol.name))
+
+    def view(self, access: Access, running: tuple[str, ...]) -> str:
+        """An element as an operand beside the running indices."""
+        return spread(
+            access, self.module.array(access.array), self.local(access.array), running
+        )
+
+    def raw(self, access: Access) -> str:
+        """An element's view in the array's own order of axes."""
+        return bare(access, self.module.array(access.array), self.local(access.array))
+
+    def sizes(self, statement: Map) -> dict[str, int]:
+        """Length of every index of a statement."""
+        found: dict[str, int] = {}
+        for access in (statement.target, *accesses(statement.expr)):
+            for axis, name in zip(
+                self.module.array(access.array).axes, access.places, strict=True
+            ):
+                found[name] = axis.size
+        return found
+
+    def index_value(
+        self, value: IndexValue, running: tuple[str, ...], size: int
+    ) -> str:
+        """0, 1, … along an index, aligned with the running indices."""
+        behind = len(running) - running.index(value.index_name) - 1
+        tail = f"[:{', None' * behind}]" if behind else ""
+        return f"np.arange({size}){tail}"
+
+    def running(self, statement: Map) -> tuple[str, ...]:
+        names = {*statement.target.indices, *statement.over} - {TIME}
+        return ordered(names, self.module.axes)
+
+    def writer(self, statement: Map, running: tuple[str, ...]) -> InPlace:
+        sizes = self.sizes(statement)
+
+        def refer(symbol: sympy.Symbol) -> str:
+            if isinstance(symbol, IndexValue):
+                return self.index_value(symbol, running, sizes[symbol.index_name])
+            return self.refer(symbol)
+
+        def scratch(indices: tuple[str, ...], number: int) -> str:
+            return self.local(self.module.scratch_name(indices, number, sizes))
+
+        return InPlace(running, self.view, Inline(refer), scratch)

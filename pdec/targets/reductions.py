@@ -1,0 +1,165 @@
+"""Sums over indices: a matrix product, an einsum, or a sum of a scratch array.
+
+Z_0̄ += Σ_{batch, x} Z̄ z     →   np.multiply(Z_bar, z, out=t0), then np.sum of t0
+u = Σ_k A[i, k] v[k, x, y]   →   np.matmul
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import sympy
+
+from pdec.statements import Map
+from pdec.symbolic import BATCH, TIME, Access, negative, ordered
+from pdec.targets.body import Body
+from pdec.targets.inline import UNARY, Inline
+from pdec.targets.layout import call
+from pdec.targets.products import contraction, matrix_product, split_scalar
+from pdec.targets.views import axes_of, spread
+
+
+def reduce(body: Body, statement: Map) -> None:
+    """Write a Map that sums, or takes the largest value, over indices."""
+    target = statement.target
+    shared = not body.module.array(target.array).per_sample
+    scalar = shared and not target.index
+    parts = sympy.Add.make_args(sympy.expand_mul(statement.expr))
+    products = [contraction(term) for term in parts]
+    if statement.maximum or scalar or not all(products):
+        _reduce_scratch(body, statement, scalar=scalar)
+        return
+    for number, (factor, left, right) in enumerate(p for p in products if p):
+        add = statement.accumulate or shared or number > 0
+        if right is None:
+            _sum_of_one(body, statement, factor, left, add=add)
+        elif not _matmul(body, statement, factor, left, right, add=add):
+            _einsum(body, statement, factor, left, right, add=add)
+
+
+def _deposit(
+    body: Body,
+    target: Access,
+    factor: sympy.Expr,
+    head: str,
+    arguments: list[str],
+    *,
+    add: bool,
+) -> None:
+    """``target (+)= factor * head(arguments)``."""
+    minus = negative(factor)
+    size = -factor if minus else factor
+    scale = "" if size == 1 else f"{Inline(body.refer)(size, UNARY)} * "
+    sign = ("-=" if minus else "+=") if add else ("= -" if minus else "=")
+    glue = "" if sign.endswith("= -") else " "
+    body.lines += call(f"{_left(body, target)} {sign}{glue}{scale}{head}", arguments)
+
+
+def _left(body: Body, target: Access) -> str:
+    """A target as the left side of an assignment."""
+    array = body.module.array(target.array)
+    if array.per_sample:
+        written = body.raw(target)
+        return written if written.endswith("]") else f"{written}[...]"
+    home = body.module.home(target.array)
+    written = spread(target, array, home, tuple(i for i in target.indices if i != TIME))
+    return f"{written}[...]" if written.endswith(")") else written
+
+
+def _sum_of_one(
+    body: Body, statement: Map, factor: sympy.Expr, value: Access, *, add: bool
+) -> None:
+    own = tuple(index for index in value.indices if index != TIME)
+    arguments = [body.raw(value), f"axis={axes_of(own, statement.over)}"]
+    _deposit(body, statement.target, factor, "np.sum", arguments, add=add)
+
+
+def _einsum(
+    body: Body,
+    statement: Map,
+    factor: sympy.Expr,
+    left: Access,
+    right: Access,
+    *,
+    add: bool,
+) -> None:
+    letters = _letters(
+        {*left.indices, *right.indices, *statement.target.indices}, body.module.axes
+    )
+    words = ["".join(letters[i] for i in a.indices if i != TIME) for a in (left, right)]
+    result = "".join(letters[i] for i in statement.target.indices if i != TIME)
+    arguments = [
+        f'"{words[0]},{words[1]}->{result}"',
+        body.raw(left),
+        body.raw(right),
+    ]
+    if set(words[0]) - set(words[1]) and set(words[1]) - set(words[0]):
+        arguments.append("optimize=True")
+    _deposit(body, statement.target, factor, "np.einsum", arguments, add=add)
+
+
+def _swapped(view: str) -> str:
+    return f"np.swapaxes({view}, 1, 2)"
+
+
+def _matmul(
+    body: Body,
+    statement: Map,
+    factor: sympy.Expr,
+    left: Access,
+    right: Access,
+    *,
+    add: bool,
+) -> bool:
+    """A matrix acting on the channels of every cell goes to BLAS."""
+    if factor != 1 or not body.module.array(statement.target.array).per_sample:
+        return False
+    product = matrix_product(
+        statement, left, right, body.module.array, body.module.axes
+    )
+    if product is None:
+        return False
+    matrix, field, transposed, lift = product
+    name = body.raw(matrix) + (".T" if transposed else "")
+    wrap: Callable[[str], str] = _swapped if lift else str
+    source, out = wrap(body.raw(field)), body.raw(statement.target)
+    if add:
+        indices, sizes = statement.target.indices, body.sizes(statement)
+        place = body.local(body.module.scratch_name(indices, 0, sizes))
+        body.lines += call("np.matmul", [name, source, f"out={wrap(place)}"])
+        body.lines += call("np.add", [out, place, f"out={out}"])
+    else:
+        body.lines += call("np.matmul", [name, source, f"out={wrap(out)}"])
+    return True
+
+
+def _reduce_scratch(body: Body, statement: Map, *, scalar: bool) -> None:
+    running = body.running(statement)
+    writer = body.writer(statement, running)
+    factor, expr = sympy.S.One, statement.expr
+    if not statement.maximum:
+        factor, expr = split_scalar(statement.expr)
+    value = writer.value(expr)
+    body.lines += writer.lines
+    axes = axes_of(running, statement.over)
+    if scalar:
+        # the cells of one sample in the working precision, the samples in float64
+        inner = tuple(i for i in statement.over if i != BATCH)
+        each = f"np.sum({value}, axis={axes_of(running, inner)})" if inner else value
+        arguments = [each, "dtype=np.float64"]
+        _deposit(body, statement.target, factor, "np.sum", arguments, add=True)
+        return
+    name = "np.max" if statement.maximum else "np.sum"
+    add = (
+        statement.accumulate or not body.module.array(statement.target.array).per_sample
+    )
+    _deposit(body, statement.target, factor, name, [value, f"axis={axes}"], add=add)
+
+
+def _letters(indices: set[str], axes: tuple[str, ...]) -> dict[str, str]:
+    """A letter for each index of an einsum: axes keep theirs, the batch is b."""
+    found = {name: name for name in sorted(indices) if name in axes}
+    free = iter(letter for letter in "bijklmnopq" if letter not in found.values())
+    for name in ordered(indices - set(found) - {TIME}, axes):
+        found[name] = next(free)
+    return found

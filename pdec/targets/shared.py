@@ -1,0 +1,126 @@
+"""Maps on arrays that all samples share: plain expressions, evaluated once a call.
+
+Z_0 = W0 - 2 W2/dx²   →   c["Z_0"] = W0 - 2.0 * W2 / dx**2
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import sympy
+
+from pdec.notation import term_key
+from pdec.statements import Array, Map
+from pdec.symbolic import TIME, Access, Constant, negative, ordered
+from pdec.targets.body import Body, split_mark
+from pdec.targets.inline import Inline
+from pdec.targets.layout import INDENT, WIDTH, call
+from pdec.targets.views import axes_of, spread
+
+
+def map_shared(body: Body, statement: Map) -> None:
+    """Write a Map on shared arrays alone as one assignment."""
+    running = ordered({*statement.target.indices, *statement.over}, body.module.axes)
+    target, array = statement.target, body.module.array(statement.target.array)
+
+    inline = Inline(partial(shared_operand, body, running))
+    if statement.accumulate:
+        minus = negative(statement.expr)
+        expr = -statement.expr if minus else statement.expr
+        sum_so_far = _spread_all(
+            target, array, body.module.home(target.array), target.indices
+        )
+        left = f"{sum_so_far} {'-=' if minus else '+='}"
+    else:
+        expr, left = statement.expr, f"{_place(body, target, array)} ="
+    if statement.over:
+        arguments = [inline(_shortened(body, inline, expr, WIDTH - 24))]
+        if set(statement.over) != set(running):
+            arguments.append(f"axis={axes_of(running, statement.over)}")
+        body.lines += call(f"{left} np.sum", arguments)
+        return
+    value = _shortened(body, inline, expr, WIDTH - len(INDENT) - len(left) - 1)
+    body.lines.append(f"{INDENT}{left} {inline(value)}")
+
+
+def _shortened(body: Body, inline: Inline, expr: sympy.Expr, room: int) -> sympy.Expr:
+    """An expression that fits into a line, with its long parts computed before it."""
+    if len(inline(expr)) <= room:
+        return expr
+    if expr.is_Add:
+        return _summed(body, inline, expr, room)
+    wide = WIDTH - len(INDENT) - len("part_99 = ")
+    above, below = sympy.fraction(expr) if expr.is_Mul else (expr, sympy.S.One)
+    if below != 1 and len(inline(below)) > room // 2:
+        return _shortened(
+            body, inline, above * _named(body, inline, 1 / below, wide), room
+        )
+    inner = sorted(
+        (a for a in expr.args if a.args), key=lambda part: -len(inline(part))
+    )
+    if not inner:
+        return expr
+    part = _named(body, inline, inner[0], wide)
+    return _shortened(body, inline, expr.xreplace({inner[0]: part}), room)
+
+
+def _summed(body: Body, inline: Inline, expr: sympy.Expr, room: int) -> sympy.Expr:
+    """A long sum, added up over several lines."""
+    wide = WIDTH - len(INDENT) - len("part_99 = part_99 + ")
+    terms = [
+        _shortened(body, inline, term, wide) for term in sorted(expr.args, key=term_key)
+    ]
+    total: sympy.Expr = sympy.S.Zero
+    for term in terms:
+        if total != 0 and len(inline(total + term)) > wide:
+            total = _named(body, inline, total, WIDTH)
+        total += term
+    if len(inline(total)) <= room:
+        return total
+    return _named(body, inline, total, WIDTH)
+
+
+def _named(body: Body, inline: Inline, expr: sympy.Expr, room: int) -> sympy.Expr:
+    """Compute a part on a line of its own, and return the symbol for it."""
+    value = _shortened(body, inline, expr, room)
+    body.parts += 1
+    name = f"part~{body.parts}"
+    body.lines.append(f"{INDENT}{body.module.names(name)} = {inline(value)}")
+    return Constant(name)
+
+
+def _place(body: Body, target: Access, array: Array) -> str:
+    """The left side of an assignment that makes a shared array."""
+    name = target.array
+    identifier, home = body.module.names(name), body.module.home(name)
+    body.made.add(identifier)
+    if split_mark(name)[0] in body.module.private:
+        return identifier
+    if not array.padded:
+        return f"{identifier} = {home}" if name in body.reads else home
+    dtype = "next(iter(c.values())).dtype"
+    shape = ", ".join(str(length) for length in array.padded_shape)
+    comma = "," if len(array.padded_shape) == 1 else ""
+    body.lines += call(
+        f"{identifier} = {home} = np.empty", [f"({shape}{comma})", dtype]
+    )
+    return spread(target, array, identifier, target.indices)
+
+
+def shared_operand(body: Body, running: tuple[str, ...], symbol: sympy.Symbol) -> str:
+    """A symbol beside running indices; arrays keep their time axis, all steps at once."""
+    if not isinstance(symbol, Access):
+        return body.module.names(str(symbol.name))
+    array = body.module.array(symbol.array)
+    return _spread_all(symbol, array, body.local(symbol.array), running)
+
+
+def _spread_all(
+    access: Access, array: Array, name: str, running: tuple[str, ...]
+) -> str:
+    """Like ``spread``, with the time axis as an axis like any other."""
+    renamed = Access(
+        access.array, tuple((f"{i}'" if i == TIME else i, o) for i, o in access.index)
+    )
+    names = tuple(f"{i}'" if i == TIME else i for i in running)
+    return spread(renamed, array, name, names)
