@@ -124,9 +124,12 @@ class Builder(Transformer[Token, tuple[Statement, ...] | Expr]):
     def kernel(self, children: _Children) -> tuple[Statement, ...]:
         lists = [part.value for part in _parts(children, "names")]
         variables, parameters = lists if len(lists) == 2 else (lists[0], ())
-        name, body = children[1], children[-1]
-        span = _span(children)
-        return (tree.KernelStatement(name, variables, parameters, body, span),)
+        interval = _nodes(children, tree.Interval)
+        name, body = children[1], children[-3 if interval else -1]
+        statement = tree.KernelStatement(
+            name, variables, parameters, body, _span(children), *interval
+        )
+        return (statement,)
 
     def names(self, children: _Children) -> _Part:
         return _Part("names", _nodes(children, Name), _span(children))

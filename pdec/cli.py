@@ -307,6 +307,8 @@ def _check_one(model: Path, overrides: dict[str, int | float]) -> int:
         verdict = module.stability(module.init_params(seed=0))
     terminal.warn(text, compiled.warnings)
     click.echo(f"{model}: {compiled.summary}")
+    for note in compiled.model.notes:
+        click.echo(f"  {note}")
     for line in str(verdict).splitlines():
         click.echo(f"  {line}".rstrip())
     return UNSTABLE if verdict.numerical == "unstable" else OK

@@ -87,7 +87,7 @@ def declare_all(
     for statement in statements.of(tree.ReadoutStatement):
         _attempt(lambda s=statement: _variable(s.declared, Role.READOUT, scope))
     for statement in statements.of(tree.KernelStatement):
-        scope.reporter.error("kernels are not part of this version", statement.span)
+        _attempt(lambda s=statement: _kernel(s, scope))
     for statement in statements.of(tree.Equation):
         _attempt(lambda s=statement: _equation(s, scope))
 
@@ -327,6 +327,14 @@ def _snapshots(statement: tree.TargetStatement, scope: Builder) -> None:
             statement.span,
         )
     scope.every = every
+
+
+def _kernel(statement: tree.KernelStatement, scope: Builder) -> None:
+    scope.declare(statement.name)
+    names = [name.name for name in statement.variables]
+    if len(set(names)) != len(names):
+        scope.fail("a variable of the kernel is named twice", statement.span)
+    scope.kernels[statement.name.name] = statement
 
 
 # --- definitions and functions ------------------------------------------------------

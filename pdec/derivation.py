@@ -47,6 +47,7 @@ def sections(derivation: Derivation) -> list[Section]:
         Section(
             "equation", tuple(Formula(line, "", None) for line in equations(model))
         ),
+        Section("kernels", tuple(Formula(line, "", None) for line in model.notes)),
         Section(
             "moments combined into stencils, once a call", _maps(program.coefficients)
         ),

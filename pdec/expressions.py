@@ -30,8 +30,9 @@ from pdec.arithmetic import (
     shape_text,
 )
 from pdec.calculus import divergence, dot, gradient, laplacian, orders, partial
+from pdec.expansion import expansion
 from pdec.model import Typed
-from pdec.scope import Builder, Mistake
+from pdec.scope import MOMENTS, Builder, Mistake
 from pdec.source import Span
 from pdec.symbolic import Access, Constant, per_sample, pick, rename_indices
 
@@ -94,6 +95,10 @@ def _name(node: tree.Name, scope: Builder) -> Typed:
         return Typed(definition.element, definition.shape, definition.domain, node.span)
     if name in scope.axes:
         return Typed(Access(name, ((name, 0),)), (), frozenset({name}), node.span)
+    if name in scope.kernels:
+        hint = f"write `moments({node.text}, 2) z`"
+        what = "is a kernel, which acts through its moments alone"
+        scope.fail(f"'{node.text}' {what}", node.span, hint)
     if scope.is_function(name):
         scope.fail(
             f"'{node.text}' is a function and needs its argument in parentheses",
@@ -199,6 +204,8 @@ def _operand(
             tree.Name("√", "sqrt", item.span), (inner,), inner.span, scope
         ), end
     name = item.base if isinstance(item, tree.Power) else item
+    if isinstance(item, tree.Name) and item.name == MOMENTS:
+        return _moments_of(items, position, scope)
     if isinstance(name, tree.Name) and isinstance(following, tree.Group):
         if scope.is_function(name.name):
             arguments = tuple(
@@ -213,6 +220,25 @@ def _operand(
             return translate(name, scope), position + 2
         _refuse_evaluation(name, following, scope)
     return _translated(item, scope), position + 1
+
+
+def _moments_of(
+    items: tuple[tree.Expr, ...], position: int, scope: Builder
+) -> tuple[Typed, int]:
+    """``moments(K, n) z``: Σ_k M_k/k! ∂^k z, an operator on the next operand."""
+    name, *rest = items[position:]
+    assert isinstance(name, tree.Name)
+    if len(rest) < 2 or not isinstance(rest[0], tree.Group):
+        what = "moments acts on the operand that follows it"
+        scope.fail(what, name.span, "write `moments(K, 2) z`")
+    operand, end = _operand(items, position + 2, scope)
+    span = Span(name.span.start, operand.span.end)
+    total = Typed(sympy.S.Zero, operand.shape, operand.domain, span)
+    for coefficient, along in expansion(name, rest[0], operand, scope):
+        term = multiply(coefficient, partial(operand, along, span), span, scope)
+        domain = total.domain | term.domain
+        total = Typed(total.expr + term.expr, term.shape, domain, span)
+    return total, end
 
 
 def _is_reference(name: tree.Name, group: tree.Group, scope: Builder) -> bool:

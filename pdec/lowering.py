@@ -281,6 +281,8 @@ class Lowering:
         groups = sorted(by_coefficient(form), key=lambda group: _place_key(group[1]))
         for coefficient, members in groups:
             placed = [(s, self._basis(b, target, origin)) for s, b in members]
+            if sympy.count_ops(coefficient) > 6 and not coefficient.atoms(Access):
+                coefficient = self.tables.number(coefficient, f"{target.array}_weight")
             if not over and _costly(coefficient, stencil):
                 where = _suffix([b for _, b in members], self.model.axis_names)
                 hint = f"{target.array}_{where}"

@@ -170,6 +170,7 @@ class Model:
     accuracy: int
     dtype: str
     warnings: tuple[Diagnostic, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def axis_names(self) -> tuple[str, ...]:

@@ -48,14 +48,18 @@ COUNT = 96
 FINE = 1024
 
 
-def nodes(
+def places(
     rule: Rule, index: sympy.Expr, count: int = COUNT
 ) -> tuple[sympy.Expr, sympy.Expr]:
-    """Node u_j and weight h φ'(x_j) as expressions in the index j = 0 … count - 1."""
+    """x_j = x_0 + j h as an expression in j = 0 … count - 1, and h."""
     ends = RANGES[rule] if count == COUNT else WIDE[rule]
     low, high = (sympy.nsimplify(end, rational=True) for end in ends)
     step = (high - low) / (count - 1)
-    x = low + step * index
+    return low + step * index, step
+
+
+def nodes(rule: Rule, x: sympy.Expr, step: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr]:
+    """Node φ(x) and weight h φ'(x) as expressions in x."""
     if rule is Rule.EXPONENTIAL:
         u = sympy.exp(x - sympy.exp(-x))
         return u, step * u * (1 + sympy.exp(-x))
@@ -76,9 +80,9 @@ def integrate(
 ) -> tuple[float, float]:
     """∫ expr du and ∫ |expr| du over the rule's range, for given parameters."""
     index = sympy.Dummy("j")
-    node, weight = nodes(rule, index, count)
-    places = {index: np.arange(count, dtype=np.longdouble)}
-    points, weights = sample(node, places), sample(weight, places)
+    node, weight = nodes(rule, *places(rule, index, count))
+    where = {index: np.arange(count, dtype=np.longdouble)}
+    points, weights = sample(node, where), sample(weight, where)
     known = {name: np.asarray(v, np.longdouble) for name, v in (numbers or {}).items()}
     with np.errstate(all="ignore"):
         terms = weights * sample(expr, {u: points, **known})
@@ -108,20 +112,20 @@ _FUNCTIONS: dict[type, Callable[..., Any]] = {
 }
 
 
-def sample(expr: sympy.Expr, places: Mapping[sympy.Symbol, Values]) -> Values:
+def sample(expr: sympy.Expr, points: Mapping[sympy.Symbol, Values]) -> Values:
     """The values of an expression at many points, node by node."""
     with np.errstate(all="ignore"):
-        return np.asarray(_value(expr, places), dtype=np.longdouble)
+        return np.asarray(_value(expr, points), dtype=np.longdouble)
 
 
-def _value(expr: sympy.Expr, places: Mapping[sympy.Symbol, Values]) -> Any:
-    if expr in places:
-        return places[expr]
+def _value(expr: sympy.Expr, points: Mapping[sympy.Symbol, Values]) -> Any:
+    if expr in points:
+        return points[expr]
     if expr.is_Rational:
         return np.longdouble(int(expr.p)) / np.longdouble(int(expr.q))
     if expr.is_Atom:
         return np.longdouble(str(sympy.Float(expr, 25)))
-    values = [_value(argument, places) for argument in expr.args]
+    values = [_value(argument, points) for argument in expr.args]
     if expr.is_Add:
         return sum(values[1:], values[0])
     if expr.is_Mul:

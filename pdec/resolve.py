@@ -22,6 +22,7 @@ from pdec.contracts import Scheme, discover
 from pdec.declarations import constants, declare_all, expression_names
 from pdec.errors import Reporter, UsageError, suggest
 from pdec.expressions import integer, number, translate
+from pdec.kernels import known
 from pdec.model import Definition, Model, Typed, Variable
 from pdec.scope import Builder, Mistake
 from pdec.source import Source, Span
@@ -167,6 +168,8 @@ def _assemble(
     for equation in list(scope.pending.values()):
         assert isinstance(equation.left, tree.Name)
         statements.guard(scope.definition, equation.left.name, equation.left.span)
+    for kernel in scope.kernels.values():
+        statements.guard(known, kernel, scope)
     evolution = _evolution(statements, scope)
     initial = _initial(statements, scope)
     walls = boundaries(statements.of(tree.AtStatement), scope, statements.guard)
@@ -208,6 +211,7 @@ def _assemble(
         scheme=settings.scheme,
         accuracy=settings.accuracy,
         dtype=settings.dtype,
+        notes=tuple(scope.notes),
     )
 
 

@@ -25,6 +25,8 @@ from pdec.symbolic import BATCH, TIME, per_sample
 
 Apply = Callable[[tuple[Typed, ...], Scope, Span], Typed]
 
+MOMENTS = "moments"  # moments(K, n) stands before an operand, as ∂ does
+
 # Names that the generated module uses for itself, besides Python's keywords.
 TAKEN = frozenset(
     {"np", "numpy", "c", "v", "n", "c_bar", "v_bar", "c_dot", "v_dot", "steps"}
@@ -60,6 +62,8 @@ class Builder:
     pending: dict[str, tree.Equation] = field(default_factory=dict)
     steps: int = 1
     every: int | None = None
+    kernels: dict[str, tree.KernelStatement] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     wall: tuple[str, int] | None = None
     declared: dict[str, Span] = field(default_factory=dict)
     spellings: dict[str, str] = field(default_factory=dict)
@@ -102,7 +106,7 @@ class Builder:
 
     def declare(self, name: tree.Name) -> None:
         """Claim a name for one declaration."""
-        if name.name == TIME or (name.name in self.operators):
+        if name.name in (TIME, MOMENTS) or (name.name in self.operators):
             what = "time" if name.name == TIME else "a function of the language"
             self.fail(f"'{name.text}' is {what} and cannot be declared", name.span)
         if name.name in self.declared:

@@ -59,8 +59,8 @@ def missed(
     along = error[(slice(None),) + (0,) * (len(spacings) - 1)]
     order = max(map(sum, moments))
     text = (
-        f"truncated at order {order}, {name} is off by up to {float(np.max(error)):.2g} "
-        f"of K̂(0) on the grid's modes"
+        f"truncated at order {order}, {name} is off by up to "
+        f"{float(np.max(error)):.2g} of K̂(0) on the grid's modes"
     )
     bad = np.flatnonzero(along > GOOD)
     if bad.size and bad[0] > 0:
@@ -138,8 +138,8 @@ def _values(
 def worst_growth(moments: Mapping[tuple[int, ...], float]) -> int:
     """The order of the leading even moments if they amplify short waves, else 0.
 
-    The symbol's part of order 2m is (-1)^m Σ M_jk κ^j λ^k / (j! k!): where it is positive
-    in some direction, growth has no bound as Δx → 0.
+    The symbol's part of order 2m is (-1)^m Σ M_jk κ^j λ^k / (j! k!): where it is
+    positive in some direction, growth has no bound as Δx → 0.
     """
     even = [sum(p) for p, value in moments.items() if sum(p) % 2 == 0 and value]
     leading = max(even, default=0)

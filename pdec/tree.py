@@ -229,13 +229,17 @@ class TargetStatement:
 
 @dataclass(frozen=True, slots=True)
 class KernelStatement:
-    """``kernel K(r; σ, c) = …``; ``variables`` before the semicolon."""
+    """``kernel K(r; σ, c) = …``; ``variables`` before the semicolon.
+
+    ``interval`` is what ``on [-h, h]`` says: outside it the kernel is zero.
+    """
 
     name: Name
     variables: tuple[Name, ...]
     parameters: tuple[Name, ...]
     body: Expr
     span: Span
+    interval: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,40 @@ class Axis:
         return jnp.asarray(self.low + (cells + first) * self.spacing)
 
 
+def _extension(
+    axis: Axis, walls: tuple[Wall, Wall], accuracy: int, width: int
+) -> tuple[Any, Any]:
+    """Ghosts and cells of an axis as matrix · cells + known values."""
+    cells = np.eye(axis.size)
+    known = np.zeros(axis.size + 2 * width)
+    if axis.periodic:
+        return np.concatenate([cells[-width:], cells, cells[:width]]), known
+    left, known[:width] = _beyond(walls[0], axis, 1.0, accuracy, width)
+    right, known[-width:] = _beyond(walls[1], axis, -1.0, accuracy, width)
+    ends = np.zeros((2, width, axis.size))
+    ends[0, :, :accuracy], ends[1, :, -accuracy:] = left[::-1], right[:, ::-1]
+    known[:width] = known[:width][::-1]
+    return np.concatenate([ends[0], cells, ends[1]]), known
+
+
+def _beyond(
+    wall: Wall, axis: Axis, inward: float, accuracy: int, width: int
+) -> tuple[Any, Any]:
+    """Weights of the first cells within for ghosts, from the wall outwards, and a rest.
+
+    Ghosts continue the polynomial through those cells that meets the condition.
+    """
+    conditioned = bool(wall.a or wall.b)
+    powers = np.arange(accuracy + conditioned)
+    rows = list((np.arange(accuracy) + 0.5)[:, None] ** powers)
+    if conditioned:
+        slope = np.where(powers == 1, wall.b * inward / axis.spacing, 0.0)
+        rows.append(np.where(powers == 0, wall.a, slope))
+    outside = (-0.5 - np.arange(width))[:, None] ** powers
+    weights = outside @ np.linalg.inv(np.array(rows))
+    return weights[:, :accuracy], weights[:, accuracy:].sum(1) * wall.g
+
+
 @dataclass(frozen=True)
 class Grid:
     """Axes in the order of declaration, and the accuracy of the stencils.
@@ -99,36 +133,21 @@ class Grid:
 
     def padded(self, u: Any, walls: Walls | None = None, width: int = 4) -> Any:
         """u with ghost cells along every axis, filled in the order of the axes."""
-        for place, (name, axis) in enumerate(self.axes.items()):
-            low, high = (walls or {}).get(name, FREE)
-            position = place - len(self.axes)
-            u = jnp.moveaxis(jnp.asarray(u), position, -1)
-            if axis.periodic:
-                u = jnp.concatenate([u[..., -width:], u, u[..., :width]], -1)
-            else:
-                count = min(width, axis.size)
-                left = self._beyond(u, low, axis, 1.0, count)
-                right = self._beyond(u[..., ::-1], high, axis, -1.0, count)
-                blank = jnp.full((*u.shape[:-1], width - count), jnp.nan)
-                parts = [blank, left[..., ::-1], u, right, blank]
-                u = jnp.concatenate(parts, -1)
-            u = jnp.moveaxis(u, -1, position)
+        for name, axis in self.axes.items():
+            extension, known = _extension(
+                axis, (walls or {}).get(name, FREE), self.accuracy, width
+            )
+            u = self._along(name, extension, u)
+            u = u + known.reshape(-1, *[1] * (-self._place(name) - 1))
         return u
 
-    def _beyond(self, u: Any, wall: Wall, axis: Axis, inward: float, count: int) -> Any:
-        """Ghosts beyond the start of u's last axis, from the wall outwards."""
-        cells = self.accuracy
-        powers = np.arange(cells + bool(wall.a or wall.b))
-        nodes = (np.arange(cells) + 0.5)[:, None] ** powers
-        rows = list(nodes)
-        if wall.a or wall.b:
-            at_wall = np.where(powers == 0, wall.a, 0.0)
-            at_wall = at_wall + np.where(powers == 1, wall.b * inward / axis.spacing, 0)
-            rows.append(at_wall)
-        outside = (-0.5 - np.arange(count))[:, None] ** powers
-        weights = outside @ np.linalg.inv(np.array(rows))
-        ghosts = u[..., :cells] @ weights[:, :cells].T
-        return ghosts + weights[:, cells:].sum(1) * wall.g
+    def _place(self, name: str) -> int:
+        return list(self.axes).index(name) - len(self.axes)
+
+    def _along(self, name: str, matrix: Any, u: Any) -> Any:
+        """A matrix that acts on the cells along one axis."""
+        place = self._place(name)
+        return jnp.moveaxis(jnp.tensordot(u, matrix, (u.ndim + place, 1)), -1, place)
 
     def cut(self, padded: Any, width: int = 4, **offsets: int) -> Any:
         """The grid's cells of a padded array, moved by offsets."""
@@ -138,20 +157,17 @@ class Grid:
             index.append(slice(start, start + axis.size))
         return padded[tuple(index)]
 
-    def d(self, padded: Any, **orders: int) -> Any:
+    def d(self, padded: Any, width: int = 4, **orders: int) -> Any:
         """A derivative of a padded array: d(u, x=1, y=1) is ∂x∂y u."""
-        terms: dict[tuple[tuple[str, int], ...], float] = {(): 1.0}
-        for name, order in orders.items():
-            weights = CENTRAL[order, self.accuracy]
-            scale = self.axes[name].spacing ** order
-            middle = len(weights) // 2
-            terms = {
-                (*moves, (name, m - middle)): value * weight / scale
-                for moves, value in terms.items()
-                for m, weight in enumerate(weights)
-                if weight
-            }
-        return sum(w * self.cut(padded, **dict(moves)) for moves, w in terms.items())
+        for name, axis in self.axes.items():
+            order = orders.get(name, 0)
+            weights = np.array(CENTRAL[order, self.accuracy]) / axis.spacing**order
+            start = width - len(weights) // 2
+            matrix = np.zeros((axis.size, axis.size + 2 * width))
+            for cell in range(axis.size):
+                matrix[cell, start + cell :][: len(weights)] = weights
+            padded = self._along(name, matrix, padded)
+        return padded
 
     def laplacian(self, padded: Any) -> Any:
         return sum(self.d(padded, **{name: 2}) for name in self.axes)

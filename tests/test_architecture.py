@@ -42,7 +42,9 @@ LAYERS = (
     # the moments of a kernel
     "decay",
     "quadrature",
+    "integrals",
     "moments",
+    "spectrum",
     # plug-ins, and what they declare
     "contracts",
     "calculus",
@@ -52,6 +54,8 @@ LAYERS = (
     "schemes/*",
     # 2  tree → model
     "scope",
+    "kernels",
+    "expansion",
     "expressions",
     "declarations",
     "walls",

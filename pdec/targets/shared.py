@@ -5,13 +5,11 @@ Z_0 = W0 - 2 W2/dx²   →   c["Z_0"] = W0 - 2.0 * W2 / dx**2
 
 from __future__ import annotations
 
-from functools import partial
-
 import sympy
 
 from pdec.notation import term_key
 from pdec.statements import Array, Map
-from pdec.symbolic import TIME, Access, Constant, negative, ordered
+from pdec.symbolic import TIME, Access, Constant, IndexValue, negative, ordered
 from pdec.targets.body import Body, split_mark
 from pdec.targets.inline import Inline
 from pdec.targets.layout import INDENT, WIDTH, call
@@ -23,7 +21,14 @@ def map_shared(body: Body, statement: Map) -> None:
     running = ordered({*statement.target.indices, *statement.over}, body.module.axes)
     target, array = statement.target, body.module.array(statement.target.array)
 
-    inline = Inline(partial(shared_operand, body, running))
+    sizes = body.sizes(statement)
+
+    def refer(symbol: sympy.Symbol) -> str:
+        if isinstance(symbol, IndexValue):
+            return body.index_value(symbol, running, sizes[symbol.index_name])
+        return shared_operand(body, running, symbol)
+
+    inline = Inline(refer)
     if statement.accumulate:
         minus = negative(statement.expr)
         expr = -statement.expr if minus else statement.expr
@@ -102,9 +107,9 @@ def _place(body: Body, target: Access, array: Array) -> str:
     shape = ", ".join(str(length) for length in array.padded_shape)
     comma = "," if len(array.padded_shape) == 1 else ""
     body.lines += call(
-        f"{identifier} = {home} = np.empty", [f"({shape}{comma})", dtype]
+        f"{identifier} = {home} = np.zeros", [f"({shape}{comma})", dtype]
     )
-    return spread(target, array, identifier, target.indices)
+    return _spread_all(target, array, identifier, target.indices)
 
 
 def shared_operand(body: Body, running: tuple[str, ...], symbol: sympy.Symbol) -> str:
