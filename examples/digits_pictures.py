@@ -1,6 +1,9 @@
 """Pictures of what a model of digits has learnt: see train_digits.py.
 
-The parameters are drawn for what they mean in ∂z/∂t = -γ(z - f(W0 z + W1·∇z + W2 ∇²z - b))
+The parameters are drawn as what they mean in
+
+    ∂z/∂t = -γ(z - f(W0 z + W1·∇z + W2 ∇²z - b))
+
 where f' = 1: an amplitude W0, a velocity -γ W1 (a positive W1 carries the signal to the
 left) and a diffusivity γ W2.  Lengths are pixels, and a layer is a step Δt = ω/γ.
 """
@@ -50,29 +53,29 @@ def draw_model(
 def draw_fields(model: ModuleType, params: Params, images: Array) -> Figure:
     """Draw the velocity over the mean image, and the fields of the other moments."""
     gamma = float(getattr(model, "gamma", 1.0))
-    figure, axes = plt.subplots(1, 4, figsize=(16, 3.8), layout="constrained")
-    shown = axes[0].imshow(images.mean(0).T, origin="lower", cmap="Greys", vmax=1.0)
-    figure.colorbar(shown, ax=axes[0], label="mean grey value")
     vx, vy = -gamma * params["Wx"].T, -gamma * params["Wy"].T
-    fastest = float(np.hypot(vx, vy).max())
-    arrows = axes[0].quiver(vx, vy, angles="xy", scale=fastest / 2.5, scale_units="xy")
-    label = f"{fastest:.2g} pixels per 1/γ"
-    axes[0].quiverkey(arrows, 0.8, 1.05, fastest, label, labelpos="E")
-    axes[0].set_title("velocity −γ (Wx, Wy)", loc="left")
-    for ax, (title, unit, value) in zip(
-        axes[1:],
-        [
-            ("amplitude W0", "1", params["W0"]),
-            ("diffusivity γ W2", "pixels² γ", gamma * params["W2"]),
-            ("speed γ |(Wx, Wy)|", "pixels γ", np.hypot(vx, vy).T),
-        ],
+    speed = np.hypot(vx, vy)
+    figure, axes = plt.subplots(2, 2, figsize=(10.5, 9), layout="constrained")
+    for ax, title, unit, value, colors in zip(
+        axes.flat,
+        ("velocity −γ (Wx, Wy)", "speed", "amplitude W0", "diffusivity γ W2"),
+        ("mean grey value", "γ pixels", "no unit", "γ pixels²"),
+        (images.mean(0).T, speed, params["W0"].T, gamma * params["W2"].T),
+        ("Greys", MAP, MAP, MAP),
         strict=True,
     ):
-        shown = ax.imshow(value.T, origin="lower", cmap=MAP)
+        shown = ax.imshow(value, origin="lower", cmap=colors)
         figure.colorbar(shown, ax=ax, label=unit)
-        ax.set_title(title)
-    for ax in axes:
-        ax.set(xlabel="x (pixels)", ylabel="y (pixels)")
+        ax.set(title=title, xlabel="x (pixels)", ylabel="y (pixels)")
+    shown = axes[0, 0].images[0]
+    shown.set_clim(0.0, 1.0)
+    fast = float(f"{np.quantile(speed, 0.98):.1g}")
+    arrows = axes[0, 0].quiver(
+        vx, vy, angles="xy", scale=fast / 2, scale_units="xy", width=0.005
+    )
+    axes[0, 0].quiverkey(
+        arrows, 0.06, 0.94, fast, f"{fast:g} γ pixels", labelpos="E", coordinates="axes"
+    )
     return figure
 
 
@@ -83,7 +86,7 @@ def draw_templates(R: Array) -> Figure:
     rows, columns = (2, 5) if channels == 1 else (channels, 10)
     size = (9, 4) if channels == 1 else (10, 0.95 * channels + 0.6)
     figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained")
-    limit = float(np.abs(maps).max())
+    limit = float(np.quantile(np.abs(maps), 0.998))
     for number, ax in enumerate(axes.flat):
         digit, channel = number % 10, number // 10
         image = maps[digit, channel].T
@@ -93,7 +96,8 @@ def draw_templates(R: Array) -> Figure:
             ax.set_title(str(digit))
         if channels > 1 and digit == 0:
             ax.set_ylabel(f"channel {channel}", fontsize="small")
-    figure.colorbar(shown, ax=axes, label="R (logit per pixel of z = 1)", shrink=0.8)
+    label = "R (logit per cell of z = 1)"
+    figure.colorbar(shown, ax=axes, label=label, shrink=0.8, extend="both")
     return figure
 
 
@@ -110,6 +114,8 @@ def draw_matrices(matrices: Params) -> Figure:
         axes[-1, column].set_xlabel("from channel")
         for layer, ax in enumerate(axes[:, column]):
             shown = ax.imshow(w[layer], cmap=MAP, vmin=-limit, vmax=limit)
+            ax.set(xticks=range(w.shape[2]), yticks=range(w.shape[1]))
+            ax.tick_params(labelsize="x-small")
             if column == 0:
                 ax.set_ylabel(f"layer {layer + 1}\nto channel")
     figure.colorbar(shown, ax=axes, label="moment (Δx = 1 cell)", shrink=0.8)
@@ -119,30 +125,28 @@ def draw_matrices(matrices: Params) -> Figure:
 def draw_states(
     model: ModuleType, params: Params, images: Array, labels: Array
 ) -> Figure:
-    """Draw how images relax: the state before and after each layer."""
+    """Draw how images relax: a row for each layer, from the image to the last state.
+
+    The columns are four digits or, in a model with channels, those of one digit.
+    """
     first = [int(np.flatnonzero(labels == d)[0]) for d in np.unique(labels)[:4]]
     run = model.trajectory(params, inputs={"img": images[first]})
-    layers, shape = len(run), run.shape[2:]
-    if len(shape) == 3:  # with channels: one digit, its channels side by side
-        panels = run[:, -1]
-        names = [f"channel {k}" for k in range(shape[0])]
+    if run.ndim == 5:
+        run, names = run[:, -1], [f"channel {k}" for k in range(run.shape[2])]
     else:
-        panels = run.swapaxes(0, 1).swapaxes(0, 1)
         names = [f"digit {labels[i]}" for i in first]
-    panels = panels.swapaxes(0, 1)  # (row, layer, x, y)
-    size = (1.2 * layers + 1.5, 1.25 * len(panels) + 0.4)
-    figure, axes = plt.subplots(len(panels), layers, figsize=size, layout="constrained")
-    limit = float(np.abs(panels).max())
-    for name, row, states in zip(names, axes, panels, strict=True):
-        row[0].set_ylabel(name)
+    size = (1.25 * len(names) + 1, 1.25 * len(run) + 0.3)
+    figure, axes = plt.subplots(
+        len(run), len(names), figsize=size, layout="constrained"
+    )
+    for name, ax in zip(names, axes[0], strict=True):
+        ax.set_title(name, fontsize="small")
+    for layer, (row, states) in enumerate(zip(axes, run, strict=True)):
+        row[0].set_ylabel(f"t = {layer} Δt", fontsize="small")
         for ax, state in zip(row, states, strict=True):
-            shown = ax.imshow(
-                state.T, origin="lower", cmap=MAP, vmin=-limit, vmax=limit
-            )
+            shown = ax.imshow(state.T, origin="lower", cmap=MAP, vmin=-1.0, vmax=1.0)
             ax.set(xticks=[], yticks=[])
-    for layer, ax in enumerate(axes[0]):
-        ax.set_title(f"t = {layer} Δt", fontsize="small")
-    figure.colorbar(shown, ax=axes, label="state z", shrink=0.8)
+    figure.colorbar(shown, ax=axes, label="state z", shrink=0.8, extend="both")
     return figure
 
 

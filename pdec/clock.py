@@ -42,6 +42,8 @@ def read_clock(
     ``omega`` and ``dt`` are the equations that give them; ω may be a parameter instead.
     """
     trainable = "omega" in scope.variables
+    if scope.doubtful("omega", "dt"):
+        return None
     given = [equation for equation in (omega, dt) if equation is not None]
     if len(given) + trainable != 1:
         if given:
@@ -56,6 +58,9 @@ def read_clock(
                 "add `ω = 0.5` (for a relaxation) or `dt = 0.01`",
             )
         return None
+    fields = [claim for claim in scope.claims.values() if claim.kind == "field"]
+    if not evolution or len(evolution) < len(fields) or scope.doubtful("field"):
+        return None  # what is wrong with the equations has been said
     relaxing = _common_relaxation(evolution)
     if dt is None:
         return _from_omega(omega, relaxing, scope)

@@ -74,7 +74,7 @@ def _lifted(expr: sympy.Expr, bounds: Bounds) -> list[sympy.Expr]:
     lower, upper = {}, {}
     for symbol in sorted(expr.free_symbols, key=str):
         low, high = bounds.get(symbol, (-sympy.oo, sympy.oo))
-        above = sympy.Symbol(f"{symbol}+", positive=True)
+        above = sympy.Symbol(f"_{symbol}", positive=True)
         if abs(low) < sympy.oo:
             lower[symbol] = sympy.nsimplify(low, rational=True) + above
         if abs(high) < sympy.oo:

@@ -8,66 +8,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import sympy
 
 from pdec import tree
+from pdec.errors import suggest
 from pdec.expressions import integer, number
-from pdec.model import Channel, Definition, GridAxis, Init, Typed, Variable
+from pdec.grids import declare_axis, declare_dim
+from pdec.model import UNSET, Channel, Definition, Init, Typed, Variable
 from pdec.scope import Builder, Mistake, UserFunction, array_axes
+from pdec.source import Span
 from pdec.statements import Array, Axis, Role
 from pdec.symbolic import BATCH, TIME, Access, Contraction
 
 ROLES = {"field": Role.STATE, "param": Role.PARAM, "input": Role.INPUT}
+DRAWS = {"normal": "normal(mean, deviation)", "uniform": "uniform(low, high)"}
 MAX_CELLS = 2**31
-
-
-def constants(
-    statements: list[tree.ConstStatement],
-    scope: Builder,
-    overrides: Mapping[str, float],
-) -> None:
-    """Evaluate ``const`` statements, in whatever order they stand."""
-    waiting = {
-        name.name: (name, value)
-        for statement in statements
-        for name, value in statement.items
-    }
-    seen: set[str] = set()
-    for statement in statements:
-        for name, _ in statement.items:
-            _attempt(lambda name=name: scope.declare(name))
-            seen.add(name.name)
-    while waiting:
-        ready = [
-            n for n, (_, value) in waiting.items() if not names_in(value) & set(waiting)
-        ]
-        for key in ready or list(waiting):
-            name, value = waiting.pop(key)
-            found = _attempt(
-                lambda v=value, n=name: number(v, scope, f"the constant '{n.text}'")
-            )
-            scope.constants[key] = float(overrides.get(key, found or 0.0))
-
-
-def _attempt(action: Any) -> Any:
-    try:
-        return action()
-    except Mistake:
-        return None
-
-
-def names_in(node: Any) -> set[str]:
-    """Canonical names that occur anywhere inside a tree node."""
-    if isinstance(node, tree.Name):
-        return {node.name}
-    if isinstance(node, tuple):
-        return set().union(*(names_in(item) for item in node))
-    if is_dataclass(node):
-        return set().union(*(names_in(getattr(node, f.name)) for f in fields(node)))
-    return set()
 
 
 def declare_all(
@@ -75,71 +33,39 @@ def declare_all(
 ) -> None:
     """Fill the scope with everything that the file declares."""
     for statement in statements.of(tree.DimStatement):
-        _attempt(lambda s=statement: _dim(s, scope, overrides))
-    grid = statements.one(tree.GridStatement, "`grid` statement")
+        statements.guard(declare_dim, statement, scope, overrides)
+    hint = "one statement lists all axes: `grid x[…] on …, y[…] on …`"
+    grid = statements.one(tree.GridStatement, "`grid` statement", hint)
     for axis in grid.axes if grid else ():
-        _attempt(lambda a=axis: _axis(a, scope, overrides))
+        statements.guard(declare_axis, axis, scope, overrides)
     for statement in statements.of(tree.Declaration):
         for item in statement.items:
-            _attempt(lambda i=item, s=statement: _variable(i, ROLES[s.kind], scope))
+            statements.guard(_declared, item, ROLES[statement.kind], scope)
     for statement in statements.of(tree.TargetStatement):
-        _attempt(lambda s=statement: _target(s, scope))
+        statements.guard(_target, statement, scope)
     for statement in statements.of(tree.ReadoutStatement):
-        _attempt(lambda s=statement: _variable(s.declared, Role.READOUT, scope))
+        statements.guard(_declared, statement.declared, Role.READOUT, scope)
     for statement in statements.of(tree.KernelStatement):
-        _attempt(lambda s=statement: _kernel(s, scope))
+        statements.guard(_kernel, statement, scope)
     for statement in statements.of(tree.Equation):
-        _attempt(lambda s=statement: _equation(s, scope))
-
-
-def _dim(
-    statement: tree.DimStatement, scope: Builder, overrides: Mapping[str, float]
-) -> None:
-    scope.declare(statement.name)
-    written = integer(statement.size, scope, "a dim")
-    scope.dims[statement.name.name] = _length(
-        overrides.get(statement.name.name, written)
-    )
-
-
-def _length(value: float) -> int:
-    return max(int(value), 1)
-
-
-def _axis(axis: tree.Axis, scope: Builder, overrides: Mapping[str, float]) -> None:
-    name = axis.name.name
-    scope.declare(axis.name)
-    if len(name) != 1:
-        scope.fail(f"an axis is one letter, not '{axis.name.text}'", axis.name.span)
-    size = _length(
-        overrides.get(name, integer(axis.size, scope, f"the length of {name}"))
-    )
-    low = number(axis.interval.low, scope, f"the start of {name}")
-    high = number(axis.interval.high, scope, f"the end of {name}")
-    if not low < high:
-        scope.fail(
-            f"the interval of {name} is empty", axis.interval.span, "write [low, high]"
-        )
-    if not axis.interval.low_closed or axis.interval.high_closed == axis.periodic:
-        expected = "[low, high)" if axis.periodic else "[low, high]"
-        scope.fail(
-            f"{'a periodic' if axis.periodic else 'an'} axis is written on {expected}",
-            axis.interval.span,
-            None
-            if axis.periodic
-            else f"or make {name} periodic: `on [low, high) periodic`",
-        )
-    if len(scope.axes) == 3:
-        scope.fail("a grid has at most three axes", axis.span)
-    scope.axes[name] = GridAxis(name, size, low, high, axis.periodic, axis.span)
+        statements.guard(_equation, statement, scope)
 
 
 # --- arrays ------------------------------------------------------------------------
 
 
+def _declared(item: tree.Declared, role: Role, scope: Builder) -> None:
+    """Declare an array; remember a mistake in it, so that its uses are left alone."""
+    scope.declare(item.name)
+    try:
+        _variable(item, role, scope)
+    except Mistake:
+        scope.failed.add(item.name.name)
+        raise
+
+
 def _variable(item: tree.Declared, role: Role, scope: Builder) -> None:
     name = item.name.name
-    scope.declare(item.name)
     shape = tuple(_channel(size, scope) for size in item.shape)
     domain = _domain(item, role, scope)
     sampled = role is not Role.PARAM
@@ -148,10 +74,11 @@ def _variable(item: tree.Declared, role: Role, scope: Builder) -> None:
     )
     if math.prod(axis.size or 1 for axis in axes) > MAX_CELLS:
         scope.fail(f"'{item.name.text}' would have more than 2³¹ numbers", item.span)
-    low, high = _bounds(item, role, scope)
     if any(relation == "psd" for relation, _ in item.constraints):
+        _bounds(item, role, scope)
         _factored(item, shape, domain, axes, scope)
         return
+    low, high, init = _start(item, role, scope)
     scope.variables[name] = Variable(
         array=Array(name, axes, role),
         spelling=item.name.text,
@@ -159,10 +86,21 @@ def _variable(item: tree.Declared, role: Role, scope: Builder) -> None:
         domain=domain,
         span=item.span,
         comment=_comment(item, scope),
-        init=_init(item, role, scope, low, high),
+        init=init,
         low=low,
         high=high,
     )
+
+
+def _start(
+    item: tree.Declared, role: Role, scope: Builder
+) -> tuple[float, float, Init]:
+    """Bounds and start; none where they have a mistake: the array itself is known."""
+    try:
+        low, high = _bounds(item, role, scope)
+        return low, high, _init(item, role, scope, low, high)
+    except Mistake:
+        return -math.inf, math.inf, UNSET
 
 
 def _factored(
@@ -214,23 +152,34 @@ def _domain(item: tree.Declared, role: Role, scope: Builder) -> tuple[str, ...]:
     for axis in names:
         if axis.name == TIME and role in (Role.PARAM, Role.TARGET):
             continue
+        if axis.name == TIME and TIME not in scope.claims:
+            _refuse_time(item, axis, role, scope)
         if axis.name not in scope.axes:
-            hint = (
-                f"its axes: {', '.join(scope.axes)}" if scope.axes else "add a `grid`"
-            )
-            scope.fail(f"the grid has no axis '{axis.text}'", axis.span, hint)
+            scope.unknown_axis(axis.text, axis.span)
     written = [axis.name for axis in names]
     if len(set(written)) != len(written):
         scope.fail("an axis is named twice", item.span)
     if role is Role.STATE and set(written) != set(scope.axes):
         every = ", ".join(scope.axes)
-        scope.fail(
+        scope.reporter.error(
             f"the field '{item.name.text}' must live on the whole grid",
             item.span,
             f"write `{item.name.text}({every})`" if every else "add a `grid` statement",
         )
+        return tuple(scope.axes)
     order = [TIME, *scope.axes]
     return tuple(axis for axis in order if axis in written)
+
+
+def _refuse_time(
+    item: tree.Declared, axis: tree.Name, role: Role, scope: Builder
+) -> None:
+    if role is Role.STATE:
+        others = [name.text for name in item.domain or () if name.name != TIME]
+        hint = f"write `{item.name.text}({', '.join(others)})`"
+        scope.fail("a field varies with t without saying so", axis.span, hint)
+    word = f"an {role.value}" if role is Role.INPUT else f"a {role.value}"
+    scope.fail(f"{word} does not vary with t", axis.span, "leave `t` out")
 
 
 def _bounds(item: tree.Declared, role: Role, scope: Builder) -> tuple[float, float]:
@@ -265,20 +214,48 @@ def _init(
             f"the initial value {init.first:g} lies outside the bounds of "
             f"'{item.name.text}'",
             item.init.span,
+            _bounds_in_words(low, high),
         )
     return init
+
+
+def _bounds_in_words(low: float, high: float) -> str:
+    parts = [f"at least {low:g}"] if low > -math.inf else []
+    parts += [f"at most {high:g}"] if high < math.inf else []
+    return f"it has to be {' and '.join(parts)}"
 
 
 def _init_value(node: tree.Expr, scope: Builder) -> Init:
     if isinstance(node, tree.Juxtaposition) and len(node.items) == 2:
         name, group = node.items
         if isinstance(name, tree.Name) and isinstance(group, tree.Group):
-            if name.name in ("normal", "uniform"):
-                if len(group.items) != 2:
-                    scope.fail(f"{name.name} takes two numbers", group.span)
-                first, second = (number(item, scope, "an init") for item in group.items)
-                return Init(name.name, first, second)
+            if name.name in DRAWS or name.name not in scope.constants:
+                return _drawn(name, group, scope)
     return Init("constant", number(node, scope, "an init"))
+
+
+def _drawn(name: tree.Name, group: tree.Group, scope: Builder) -> Init:
+    """``normal(mean, deviation)`` or ``uniform(low, high)``."""
+    if name.name not in DRAWS:
+        if scope.is_function(name.name):
+            return Init("constant", number(_together(name, group), scope, "an init"))
+        known = " and ".join(f"`{usage}`" for usage in DRAWS.values())
+        near = suggest(name.name, DRAWS)
+        hint = f"did you mean `{near}`?" if near else f"known: {known}"
+        scope.fail(f"unknown distribution '{name.text}'", name.span, hint)
+    if len(group.items) != 2:
+        hint = f"write `{DRAWS[name.name]}`"
+        scope.fail(f"{name.name} takes two numbers", group.span, hint)
+    first, second = (number(item, scope, "an init") for item in group.items)
+    if name.name == "uniform" and not first < second:
+        scope.fail("the interval of uniform is empty", group.span)
+    if name.name == "normal" and second < 0:
+        scope.fail("a standard deviation cannot be negative", group.items[1].span)
+    return Init(name.name, first, second)
+
+
+def _together(name: tree.Name, group: tree.Group) -> tree.Juxtaposition:
+    return tree.Juxtaposition((name, group), Span(name.span.start, group.span.end))
 
 
 def _comment(item: tree.Declared, scope: Builder) -> str:
@@ -294,12 +271,14 @@ def _target(statement: tree.TargetStatement, scope: Builder) -> None:
         name = statement.declared.name
         scope.declare(name)
         if statement.declared.shape or statement.declared.domain:
-            scope.fail("a class label is one number per sample", statement.span)
+            hint = f"write `target {name.text}: class`"
+            what = "a class label is one number per sample"
+            scope.reporter.error(what, statement.declared.span, hint)
         array = Array(name.name, (Axis(BATCH, 0),), Role.TARGET)
         variable = Variable(array, name.text, (), (), statement.span, classes=-1)
         scope.variables[name.name] = variable
         return
-    _variable(statement.declared, Role.TARGET, scope)
+    _declared(statement.declared, Role.TARGET, scope)
     variable = scope.variables[statement.declared.name.name]
     if TIME in variable.domain:
         space = frozenset(variable.domain) - {TIME}
@@ -316,15 +295,20 @@ def _snapshots(statement: tree.TargetStatement, scope: Builder) -> None:
     domain = statement.declared.domain or ()
     if statement.every is None and all(axis.name != TIME for axis in domain):
         return
-    every = integer(statement.every, scope, "every") if statement.every else 1
+    place = statement.every.span if statement.every else statement.span
+    try:
+        every = integer(statement.every, scope, "every") if statement.every else 1
+    except Mistake:
+        return
     if scope.every not in (None, every):
-        scope.fail(
-            "all targets along the trajectory must share one `every`", statement.span
+        scope.reporter.error(
+            "all targets along the trajectory must share one `every`", place
         )
-    if every > scope.steps:
-        scope.fail(
+    if every > scope.steps and not scope.doubtful("steps"):
+        scope.reporter.error(
             f"every {every} is more than the {scope.steps} steps of the run",
-            statement.span,
+            place,
+            f"write a number from 1 to {scope.steps}",
         )
     scope.every = every
 
@@ -333,6 +317,7 @@ def _kernel(statement: tree.KernelStatement, scope: Builder) -> None:
     scope.declare(statement.name)
     names = [name.name for name in statement.variables]
     if len(set(names)) != len(names):
+        scope.failed.add(statement.name.name)
         scope.fail("a variable of the kernel is named twice", statement.span)
     scope.kernels[statement.name.name] = statement
 
@@ -344,10 +329,6 @@ def _equation(statement: tree.Equation, scope: Builder) -> None:
     left = statement.left
     if isinstance(left, tree.Name):
         if left.name in ("omega", "dt"):
-            if left.name in scope.variables:
-                scope.fail(
-                    f"'{left.text}' is declared as a param already", statement.span
-                )
             scope.declare(left)
             return
         scope.declare(left)

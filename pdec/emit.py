@@ -76,7 +76,8 @@ def summarise(derivation: Derivation) -> str:
     if omega is None and "dt" in derivation.program.constants:
         step = f"dt = {derivation.program.constants['dt'].value:g}"
     plural = "parameter" if len(model.params) == 1 else "parameters"
-    return f"state {states}, {len(model.params)} {plural} ({count:,} numbers), {step}"
+    numbers = "number" if count == 1 else "numbers"
+    return f"state {states}, {len(model.params)} {plural} ({count:,} {numbers}), {step}"
 
 
 def _shape_words(shape: tuple[str, ...]) -> str:

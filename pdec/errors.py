@@ -81,9 +81,19 @@ class Reporter:
         """Everything reported so far, in source order and without repetition."""
         return _in_order(self._found)
 
+    @property
+    def count(self) -> int:
+        """How much has been reported so far."""
+        return len(self._found)
+
+    @property
+    def wrong(self) -> bool:
+        """Whether a mistake, not only a doubt, was reported."""
+        return any(item.severity == "error" for item in self._found)
+
     def raise_if_errors(self) -> None:
         """Raise ``ModelErrors`` if a mistake, not only a doubt, was reported."""
-        if any(item.severity == "error" for item in self._found):
+        if self.wrong:
             raise ModelErrors(self.source, self._found)
 
 
@@ -105,6 +115,13 @@ def suggest(name: str, candidates: Iterable[str]) -> str | None:
         close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
         near = [folded[item] for item in close]
     return near[0] if near else None
+
+
+def split_name(name: str, known: Iterable[str]) -> tuple[str, str] | None:
+    """Cut ``πr`` into two known names; None where it cannot be cut."""
+    names = set(known)
+    cuts = ((name[:place], name[place:]) for place in range(1, len(name)))
+    return next((cut for cut in cuts if names.issuperset(cut)), None)
 
 
 def _in_order(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:

@@ -21,10 +21,10 @@ import sympy
 
 from pdec import tree
 from pdec.decay import Undecided
-from pdec.integrals import Integral
+from pdec.integrals import Integral, Line
 from pdec.kernels import Kernel, known
 from pdec.model import Channel, Typed
-from pdec.moments import Divergent, Line, Moment, moment
+from pdec.moments import Divergent, Moment, moment
 from pdec.notation import text
 from pdec.quadrature import COUNT, integrate, nodes, places
 from pdec.scope import Builder
@@ -52,13 +52,10 @@ def expansion(
     if len(axes) != len(statement.variables):
         _wrong_variables(statement, axes, span, scope)
     kernel = known(statement, scope)
-    found: dict[Orders, sympy.Expr] = {}
-    numbers: dict[Orders, float] = {}
-    for powers in _orders(len(axes), order):
-        value = _moment(kernel, powers, span, scope)
-        numbers[powers] = _number(value, kernel)
-        found[powers] = _placed(value, kernel, powers, span, scope)
-    _report(kernel, statement, found, numbers, axes, span, scope)
+    every = _orders(len(axes), order)
+    values = {powers: _moment(kernel, powers, span, scope) for powers in every}
+    found = {p: _placed(value, kernel, p, span, scope) for p, value in values.items()}
+    _report(kernel, values, axes, span, scope)
     terms = []
     for powers, value in found.items():
         if value != 0:
@@ -164,16 +161,17 @@ def _guarded(
                 "a kernel decays on both sides: check its signs",
             )
         decay = f"|{variable}|^{_exponent(shown(error.power))}"
-        highest = ""
-        if error.highest is not None:
-            finite = f"the highest finite moment is {error.highest}"
-            highest = f"; {finite if error.highest >= 0 else 'no moment is finite'}"
+        highest, hint = "", "give the kernel a faster decay"
+        if error.highest is not None and error.highest >= 0:
+            highest = f"; the highest finite moment is {error.highest}"
+            hint = f"stop there, `moments({name}, {error.highest})`, or {hint}"
+        elif error.highest is not None:
+            highest = "; no moment is finite"
         scope.fail(
             f"moment {label} of {name} diverges: the kernel decays like {decay}, and "
             f"{weighted}{name} is not integrable{highest}",
             span,
-            f"stop at a finite moment, `moments({name}, {max(error.highest or 0, 0)})`, "
-            "or give the kernel a faster decay",
+            hint,
         )
     except Undecided as error:
         if error.condition is None:
@@ -202,11 +200,18 @@ def _spelled(kernel: Kernel, scope: Builder) -> Callable[[sympy.Expr], str]:
 def _number(value: Moment, kernel: Kernel) -> float:
     """The moment at the initial parameters, NaN where they do not give one."""
     start = {s: sympy.Float(v) for s, v in kernel.start.items()}
+    if value.integrals and not _starts(kernel):
+        return math.nan
     exact = value.value.xreplace(start).evalf()
     total = float(exact) if exact.is_real and exact.is_finite else math.nan
     for part in value.integrals:
         total += integrate(part.body, part.u, part.rule, kernel.start)[0]
     return total
+
+
+def _starts(kernel: Kernel) -> bool:
+    """Whether all of the kernel's parameters have a number to start from."""
+    return all(math.isfinite(value) for value in kernel.start.values())
 
 
 def _placed(
@@ -252,13 +257,13 @@ def _warn_quadrature(
         fine, size = integrate(expr, part.u, part.rule, kernel.start)
         used, _ = integrate(expr, part.u, part.rule, kernel.start, count=COUNT)
         worst = max(worst, abs(used - fine) / size if size else 0.0)
-    if not worst < ROUGH:
+    if not worst < ROUGH and _starts(kernel):
         hint = "choose a smoother kernel, or write the moments as params"
         scope.fail(f"pdec finds no value for moment {label} of {name}", span, hint)
+    error = f"≈ {max(worst, 1e-16):.0e}" if _starts(kernel) else "unknown"
     scope.reporter.warning(
         f"moment {label} of {name} has no closed form that pdec finds; it and its "
-        "derivatives are computed by quadrature, relative error ≈ "
-        f"{max(worst, 1e-16):.0e}",
+        f"derivatives are computed by quadrature, relative error {error}",
         span,
         f"{COUNT} nodes, judged at the initial parameters",
     )
@@ -269,20 +274,21 @@ def _warn_quadrature(
 
 def _report(
     kernel: Kernel,
-    statement: tree.KernelStatement,
-    found: dict[Orders, sympy.Expr],
-    numbers: dict[Orders, float],
+    values: dict[Orders, Moment],
     axes: list[str],
     span: Span,
     scope: Builder,
 ) -> None:
     """Note the moments and what they miss; warn of an ill-posed expansion."""
-    name, order = kernel.name.text, sum(max(found, key=sum))
-    written = ", ".join(
-        f"M{''.join(map(str, powers))} = {text(_open(expr, scope), scope.spellings)}"
-        for powers, expr in found.items()
+    name, order = kernel.name.text, max(sum(powers) for powers in values)
+    shown = _spelled(kernel, scope)
+    written = (
+        f"M{''.join(map(str, powers))} "
+        + ("by quadrature" if value.integrals else f"= {shown(value.value)}")
+        for powers, value in values.items()
     )
-    notes = [f"{name}: {written}"]
+    notes = [f"{name}: {', '.join(written)}"]
+    numbers = {powers: _number(value, kernel) for powers, value in values.items()}
     if all(math.isfinite(value) for value in numbers.values()):
         spacings = [scope.axes[axis].spacing for axis in axes]
         notes += missed(kernel.products, kernel.start, numbers, spacings, name)
@@ -296,9 +302,3 @@ def _report(
                 f"`moments({name}, {growing - 2})`",
             )
     scope.notes += [note for note in notes if note not in scope.notes]
-
-
-def _open(expr: sympy.Expr, scope: Builder) -> sympy.Expr:
-    """A moment's formula behind its name."""
-    made = scope.definitions.get(expr.array) if isinstance(expr, Access) else None
-    return expr if made is None or made.written else made.expr

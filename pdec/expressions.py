@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import sympy
 
@@ -29,9 +29,20 @@ from pdec.arithmetic import (
     raised,
     shape_text,
 )
+from pdec.bounds import bounded
 from pdec.calculus import divergence, dot, gradient, laplacian, orders, partial
 from pdec.expansion import expansion
+from pdec.lines import shown
 from pdec.model import Typed
+from pdec.readings import (
+    doubt_negative_base,
+    is_reference,
+    refuse_differentials,
+    refuse_evaluation,
+    refuse_power_behind_axis,
+    refuse_raised_argument,
+    refuse_split_divisor,
+)
 from pdec.scope import MOMENTS, Builder, Mistake
 from pdec.source import Span
 from pdec.symbolic import Access, Constant, per_sample, pick, rename_indices
@@ -45,7 +56,7 @@ def translate(node: tree.Expr, scope: Builder) -> Typed:
 def _translated(node: tree.Expr, scope: Builder) -> Typed:
     """Like ``translate``, but ∇z may stand alone: it is on its way into a product."""
     handler: Callable[[Any, Builder], Typed] = _HANDLERS[type(node)]
-    return handler(node, scope)
+    return bounded(handler(node, scope), scope, scope.constants, scope.definitions)
 
 
 def number(node: tree.Expr, scope: Builder, what: str) -> float:
@@ -100,12 +111,20 @@ def _name(node: tree.Name, scope: Builder) -> Typed:
         what = "is a kernel, which acts through its moments alone"
         scope.fail(f"'{node.text}' {what}", node.span, hint)
     if scope.is_function(name):
-        scope.fail(
-            f"'{node.text}' is a function and needs its argument in parentheses",
-            node.span,
-            f"write `{node.text}(…)`",
-        )
+        _refuse_lone_function(node, None, scope)
     return scope.unknown(node)
+
+
+def _refuse_lone_function(
+    name: tree.Name, following: tree.Expr | None, scope: Builder
+) -> NoReturn:
+    """Report ``f z`` and ``f``: a function takes a group."""
+    argument = shown(scope.source.excerpt(following.span)) if following else "…"
+    scope.fail(
+        f"'{name.text}' is a function and needs its argument in parentheses",
+        name.span,
+        f"write `{name.text}({argument})`",
+    )
 
 
 def _group(node: tree.Group, scope: Builder) -> Typed:
@@ -149,6 +168,9 @@ def _negate(node: tree.Negate, scope: Builder) -> Typed:
 
 
 def _binary(node: tree.Binary, scope: Builder) -> Typed:
+    if node.op == "/":
+        refuse_differentials(node, scope)
+        refuse_split_divisor(node, scope)
     left, right = _both(node.left, node.right, scope)
     if node.op in "+-":
         return add(left, right, node, scope)
@@ -171,7 +193,9 @@ def _both(left: tree.Expr, right: tree.Expr, scope: Builder) -> tuple[Typed, Typ
 
 def _power(node: tree.Power, scope: Builder) -> Typed:
     base, exponent = translate(node.base, scope), translate(node.exponent, scope)
-    return raised(base, exponent, node.span, scope)
+    value = raised(base, exponent, node.span, scope)
+    doubt_negative_base(base, exponent, node, scope)
+    return value
 
 
 # --- juxtaposition -----------------------------------------------------------------
@@ -216,9 +240,14 @@ def _operand(
             if isinstance(item, tree.Power):
                 value = raised(value, translate(item.exponent, scope), span, scope)
             return value, position + 2
-        if _is_reference(name, following, scope):
+        if is_reference(name, following, scope):
             return translate(name, scope), position + 2
-        _refuse_evaluation(name, following, scope)
+        if not scope.knows(name.name):
+            scope.unknown(name, called=len(name.text) > 1)
+        refuse_evaluation(name, following, scope)
+    elif isinstance(item, tree.Name) and scope.is_function(item.name):
+        refuse_raised_argument(item, following, scope)
+        _refuse_lone_function(item, following, scope)
     return _translated(item, scope), position + 1
 
 
@@ -241,27 +270,6 @@ def _moments_of(
     return total, end
 
 
-def _is_reference(name: tree.Name, group: tree.Group, scope: Builder) -> bool:
-    """``W0(x)`` with exactly the declared axes is a reference to W0."""
-    variable = scope.variables.get(name.name)
-    names = [item.name if isinstance(item, tree.Name) else None for item in group.items]
-    return variable is not None and bool(names) and names == list(variable.domain)
-
-
-def _refuse_evaluation(name: tree.Name, group: tree.Group, scope: Builder) -> None:
-    """``z(0)`` looks like an evaluation at a point, which the language has not."""
-    variable = scope.variables.get(name.name)
-    points = all(isinstance(item, tree.Number) for item in group.items)
-    if variable is not None and (points or len(group.items) > 1):
-        scope.fail(
-            f"'{name.text}' is an array, not a function of a point",
-            Span(name.span.start, group.span.end),
-            f"a product is written `{name.text} · (…)`; "
-            f"a reference is `{name.text}` "
-            f"or `{name.text}({', '.join(variable.domain)})`",
-        )
-
-
 def _call(
     name: tree.Name, arguments: tuple[Typed, ...], span: Span, scope: Builder
 ) -> Typed:
@@ -269,13 +277,18 @@ def _call(
     arity, apply = scope.function(name.name)
     if len(arguments) != arity:
         plural = "argument" if arity == 1 else "arguments"
-        scope.fail(f"'{name.text}' takes {arity} {plural}, not {len(arguments)}", span)
+        operator = scope.operators.get(name.name)
+        hint = f"{name.text}: {operator.doc}" if operator else None
+        message = f"'{name.text}' takes {arity} {plural}, not {len(arguments)}"
+        scope.fail(message, span, hint)
     if name.name not in scope.smooth_functions:
         return apply(arguments, scope, span)
     if scope.arguments or not any(per_sample(a.expr) for a in arguments):
         return apply(arguments, scope, span)
     named = tuple(_named_argument(argument, scope) for argument in arguments)
-    value = apply(named, scope, span)
+    value = bounded(
+        apply(named, scope, span), scope, scope.constants, scope.definitions
+    )
     hint = "_".join(
         [name.name, *(a.expr.array for a in named if isinstance(a.expr, Access))]
     )
@@ -308,6 +321,9 @@ def _derivative_of(
             return _normal_of(items, position + 1, sign, scope)
         if all(letter in scope.axes for letter in letters.name):
             axes, position = tuple(letters.name), position + 1
+            refuse_power_behind_axis(sign, letters, items[position:], scope)
+        elif len(letters.text) == 1 and not scope.knows(letters.name):
+            scope.unknown_axis(letters.text, letters.span)
     if position >= len(items):
         scope.fail("this derivative has no operand", sign.span, f"write `{sign.text}z`")
     operand, end = _operand(items, position, scope)

@@ -47,7 +47,7 @@ Exit status:
 @click.option("--check", is_flag=True, help="Write nothing; list what would change.")
 @click.option("--diff", is_flag=True, help="Write nothing; show what would change.")
 @click.option("--unicode", "wide", is_flag=True, help="Write γ, ∂², v², W₀, ≥.")
-@click.option("--ascii", "plain", is_flag=True, help="Write gamma, d2/dx2, v^2, W0, >=.")
+@click.option("--ascii", "plain", is_flag=True, help="Write gamma, d2/dx2, v^2, >=.")
 def fmt(
     models: tuple[Path, ...], check: bool, diff: bool, wide: bool, plain: bool
 ) -> int:

@@ -50,7 +50,7 @@ def least_cells(width: int, accuracy: int, *, periodic: bool) -> int:
 
 
 def _exact(value: sympy.Expr) -> sympy.Expr:
-    """A condition's number with its decimals as fractions, so that weights stay short."""
+    """A condition's number with decimals as fractions, so that weights stay short."""
     return value.xreplace({f: sympy.Rational(str(f)) for f in value.atoms(sympy.Float)})
 
 

@@ -179,7 +179,7 @@ def _by_halves(
     piece: Piece, kernel: Line, order: int, kink: sympy.Expr | None
 ) -> sympy.Expr | None:
     """The line split at a kink, or one half of it: r = p ± s, s > 0."""
-    s = sympy.Symbol("s", positive=True)
+    s = sympy.Symbol("_s", positive=True)
     total = sympy.S.Zero
     for side, end, other in ((1, piece.high, piece.low), (-1, piece.low, piece.high)):
         if end != side * INFINITY:
@@ -246,7 +246,7 @@ def _antiderivative(
 def _scaled(piece: Piece, kernel: Line, order: int, kink: sympy.Expr | None) -> Found:
     """r = p + S u: the numbers ∫ u^j g(u) du where g is free of parameters."""
     centre, width, rule, sides = _frame(piece, kernel, kink)
-    u = sympy.Symbol("u", real=True, positive=True if rule is not INTERVAL else None)
+    u = sympy.Symbol("_u", real=True, positive=True if rule is not INTERVAL else None)
     total: sympy.Expr = sympy.S.Zero
     left: list[Integral] = []
     for side in sides:
@@ -282,7 +282,7 @@ def _frame(
 
 def _check_start(shape: sympy.Expr, u: sympy.Symbol, bounds: Bounds) -> None:
     """Raise ``Undecided`` where the integrand is not integrable at u = 0."""
-    t = sympy.Symbol("t", positive=True)
+    t = sympy.Symbol("_t", positive=True)
     if not finite_at(growth(shape.subs(u, 1 / t), t, bounds), -2, bounds):
         raise Undecided
 
@@ -298,7 +298,7 @@ def _number(expr: sympy.Expr, u: sympy.Symbol, rule: Rule) -> sympy.Expr:
 
 
 def _half_rule(piece: Piece, kernel: Line) -> Rule:
-    t = sympy.Symbol("t", positive=True)
+    t = sympy.Symbol("_t", positive=True)
     side = 1 if piece.high == INFINITY else -1
     far = growth(piece.body.xreplace({kernel.r: side * t}), t, kernel.bounds)
     return Rule.EXPONENTIAL if far.rates else Rule.ALGEBRAIC
@@ -325,7 +325,7 @@ def _shared_centre(body: sympy.Expr, r: sympy.Symbol) -> sympy.Expr:
 
 def _width(body: sympy.Expr, v: sympy.Symbol) -> sympy.Expr:
     """A length S such that the body depends on v/S alone, if one shows; else 1."""
-    size = sympy.Symbol("s", positive=True)
+    size = sympy.Symbol("_s", positive=True)
     plain = body.xreplace({sympy.Abs(v): size, v: size})
     candidates: list[sympy.Expr] = []
     for part in sorted(plain.atoms(sympy.Function, sympy.Pow), key=str):
@@ -341,7 +341,7 @@ def _width(body: sympy.Expr, v: sympy.Symbol) -> sympy.Expr:
                         sympy.powdenest(ratio ** (-1 / power), force=True)
                     )
     for width in dict.fromkeys(candidates):
-        u = sympy.Symbol("u", positive=True)
+        u = sympy.Symbol("_u", positive=True)
         rest = _plainly(plain.subs(size, width * u)).as_independent(u, as_Add=False)[1]
         if width.free_symbols and rest.free_symbols <= {u}:
             return width

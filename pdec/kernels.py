@@ -18,8 +18,9 @@ import sympy
 
 from pdec import tree
 from pdec.decay import Bounds, Undecided
+from pdec.integrals import Line
 from pdec.model import Channel
-from pdec.moments import Line, line
+from pdec.moments import line
 from pdec.scope import Builder
 from pdec.statements import Role
 from pdec.symbolic import Access, Constant, per_sample

@@ -30,6 +30,7 @@ import sympy
 from pdec.decay import Bounds, Undecided, finite_at, growth, sign
 from pdec.functions import Maximum, Minimum, Select
 from pdec.integrals import INFINITY, Integral, Line, Piece, centre_of, integral
+from pdec.quadrature import Rule
 
 MAX_TERMS = 64
 
@@ -127,7 +128,7 @@ def _where_positive(
     condition: sympy.Expr, r: sympy.Symbol, bounds: Bounds
 ) -> tuple[sympy.Expr, sympy.Expr]:
     """The interval on which w - a |r - p|, w - a (r - p)² or a (r - p) is positive."""
-    v = sympy.Symbol("v", real=True)
+    v = sympy.Symbol("_v", real=True)
     kinks = [a.args[0] for a in condition.atoms(sympy.Abs) if a.has(r)]
     plain = condition.as_poly(r)
     if not kinks and plain is not None and plain.degree() == 1:
@@ -137,7 +138,7 @@ def _where_positive(
     centre = centre_of(kinks[0] if kinks else condition, r)
     if centre is None:
         raise Undecided
-    size = sympy.Symbol("s", nonnegative=True)
+    size = sympy.Symbol("_s", nonnegative=True)
     even = {sympy.Abs(v): size, v**2: size**2}
     shape = sympy.expand(condition.subs(r, centre + v)).xreplace(even).as_poly(size)
     if shape is None or shape.as_expr().has(v):
@@ -153,7 +154,7 @@ def _where_positive(
 
 def _check(piece: Piece, kernel: Line, order: int) -> None:
     """Raise ``Divergent`` unless r^order times the piece is integrable at its ends."""
-    t = sympy.Symbol("t", positive=True)
+    t = sympy.Symbol("_t", positive=True)
     for side, end in ((1, piece.high), (-1, piece.low)):
         if end != side * INFINITY:
             continue
@@ -198,7 +199,16 @@ def _together(found: list[Integral]) -> tuple[Integral, ...]:
         kind: sympy.Add(*(p.body for p in found if (p.u, p.rule) == kind))
         for kind in kinds
     }
-    return tuple(Integral(body, *kind) for kind, body in sums.items() if body != 0)
+    whole = (Integral(body, *kind) for kind, body in sums.items())
+    return tuple(part for part in whole if not _vanishes(part))
+
+
+def _vanishes(part: Integral) -> bool:
+    """Whether an integral is that of nothing, or of an odd function over [-1, 1]."""
+    if part.rule is not Rule.INTERVAL:
+        return bool(part.body == 0)
+    mirrored = part.body.subs(part.u, -part.u)
+    return bool(sympy.expand(part.body + mirrored) == 0)
 
 
 def _tidy(value: sympy.Expr) -> sympy.Expr:

@@ -101,7 +101,7 @@ class _Text:
     def _product(self, expr: sympy.Expr) -> tuple[int, str]:
         if negative(expr):
             return _SUM, f"-{self.render(-expr, _PRODUCT)}"
-        above, below = sympy.fraction(expr)
+        above, below = sympy.fraction(expr, exact=True)
         factors = sorted(sympy.Mul.make_args(above), key=factor_key)
         written = " ".join(self.render(factor, _UNIT) for factor in factors)
         if below == 1:
@@ -150,7 +150,7 @@ def _order_text(expr: sympy.Expr, found: list[Access]) -> str:
     return " ".join(names) + str(expr)
 
 
-class _Latex(LatexPrinter):  # type: ignore[misc]
+class _Latex(LatexPrinter):
     """SymPy's LaTeX printer, taught the compiler's symbols."""
 
     def __init__(self, spelling: Mapping[str, str]) -> None:

@@ -28,8 +28,9 @@ from pdec.lines import Line, blank_comments, logical_lines, whole_text
 from pdec.source import Source, Span
 from pdec.spelling import RESERVED
 from pdec.tree import Expr, Statement, Tree
+from pdec.unread import words_of
 
-__all__ = ["RESERVED", "parse", "parse_expression", "tokens"]
+__all__ = ["RESERVED", "parse", "parse_expression", "parse_readable", "tokens"]
 
 MAX_STATEMENTS = 1000
 
@@ -37,16 +38,26 @@ MAX_STATEMENTS = 1000
 def parse(source: Source) -> Tree:
     """Parse a model; raise ``ModelErrors`` with every syntax error of the file."""
     reporter = Reporter(source)
+    found = parse_readable(source, reporter)
+    reporter.raise_if_errors()
+    return found
+
+
+def parse_readable(source: Source, reporter: Reporter) -> Tree:
+    """Parse what can be parsed of a model, and report the syntax errors of the rest."""
     text = blank_comments(source.text)
     statements: list[Statement] = []
+    unread: set[str] = set()
     for number, line in enumerate(logical_lines(text, reporter)):
         if number == MAX_STATEMENTS:
             message = f"a model has at most {MAX_STATEMENTS} statements"
             reporter.error(message, Span(line.span.start, line.span.start + 1))
             break
-        statements += _parse_line(text, line, "statement", reporter)
-    reporter.raise_if_errors()
-    return Tree(tuple(statements))
+        read = _parse_line(text, line, "statement", reporter)
+        statements += read
+        if not read:
+            unread |= words_of(text[line.span.start : line.span.end])
+    return Tree(tuple(statements), frozenset(unread))
 
 
 def parse_expression(text_source: Source) -> Expr:
@@ -74,7 +85,8 @@ def _parse_line(
 ) -> tuple[Any, ...]:
     """Parse one logical line and report its errors.
 
-    Return its statements (start "statement") or its one expression ("expression").
+    Return its statements (start "statement") or its one expression ("expression"),
+    and nothing where an error was reported.
     """
     if slips.find_slips(text, line.span, reporter) or line.broken:
         return ()
@@ -89,8 +101,9 @@ def _parse_line(
         slips.report_character(text[at], Span(at, at + 1), reporter)
         return ()
     nodes = built if isinstance(built, tuple) else (built,)
+    before = reporter.count
     check(nodes, reporter)
-    return nodes
+    return nodes if reporter.count == before else ()
 
 
 @functools.cache

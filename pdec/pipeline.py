@@ -18,9 +18,10 @@ from types import ModuleType
 from pdec.derive import Derivation, derive_all
 from pdec.discrete import discretise
 from pdec.emit import emit, summarise
-from pdec.errors import Diagnostic, UsageError
+from pdec.errors import Diagnostic, Reporter, UsageError
 from pdec.model import Model
-from pdec.parser import parse
+from pdec.parser import parse_readable
+from pdec.recursion import deep_recursion
 from pdec.resolve import resolve
 from pdec.source import Source, read
 
@@ -60,13 +61,15 @@ def derive(
     """
     tell = progress or (lambda stage: None)
     tell("parsing")
-    tree = parse(source)
-    tell("resolving names and types")
-    model = resolve(tree, source, overrides)
-    tell("discretising")
-    program = discretise(model)
-    tell("deriving gradients")
-    return derive_all(model, program)
+    reporter = Reporter(source)
+    tree = parse_readable(source, reporter)
+    with deep_recursion(source):
+        tell("resolving names and types")
+        model = resolve(tree, source, overrides, reporter)
+        tell("discretising")
+        program = discretise(model)
+        tell("deriving gradients")
+        return derive_all(model, program)
 
 
 def compile_source(
@@ -82,7 +85,8 @@ def compile_source(
     derivation = derive(source, overrides=overrides, progress=progress)
     if progress:
         progress("writing the module")
-    text = emit(derivation, target=target, options=dict(overrides or {}))
+    with deep_recursion(source):
+        text = emit(derivation, target=target, options=dict(overrides or {}))
     return Compilation(derivation, text, summarise(derivation))
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -79,15 +80,21 @@ def integrate(
     count: int = FINE,
 ) -> tuple[float, float]:
     """∫ expr du and ∫ |expr| du over the rule's range, for given parameters."""
-    index = sympy.Dummy("j")
-    node, weight = nodes(rule, *places(rule, index, count))
-    where = {index: np.arange(count, dtype=np.longdouble)}
-    points, weights = sample(node, where), sample(weight, where)
+    points, weights = _table(rule, count)
     known = {name: np.asarray(v, np.longdouble) for name, v in (numbers or {}).items()}
     with np.errstate(all="ignore"):
         terms = weights * sample(expr, {u: points, **known})
     terms = terms[np.isfinite(terms)]
     return float(np.sum(terms)), float(np.sum(np.abs(terms)))
+
+
+@cache
+def _table(rule: Rule, count: int) -> tuple[Values, Values]:
+    """Nodes and weights as numbers."""
+    index = sympy.Symbol("_j")
+    where = {index: np.arange(count, dtype=np.longdouble)}
+    node, weight = nodes(rule, *places(rule, index, count))
+    return sample(node, where), sample(weight, where)
 
 
 # --- evaluation --------------------------------------------------------------------

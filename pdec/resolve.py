@@ -16,18 +16,20 @@ from typing import Any
 import sympy
 
 from pdec import tree
-from pdec.arithmetic import shape_text
+from pdec.claims import claims
 from pdec.clock import read_clock
 from pdec.contracts import Scheme, discover
-from pdec.declarations import constants, declare_all, expression_names
+from pdec.declarations import declare_all, expression_names
+from pdec.equations import assignable, evolution, initial_state
 from pdec.errors import Reporter, UsageError, suggest
-from pdec.expressions import integer, number, translate
+from pdec.expressions import integer, translate
+from pdec.grids import constants
 from pdec.kernels import known
 from pdec.model import Definition, Model, Typed, Variable
 from pdec.scope import Builder, Mistake
-from pdec.source import Source, Span
+from pdec.source import Source
 from pdec.statements import Role
-from pdec.symbolic import TIME, Access, Equal, per_sample
+from pdec.symbolic import Access, Equal, per_sample
 from pdec.walls import boundaries
 
 DTYPES = ("float64", "float32")
@@ -35,19 +37,23 @@ SETTINGS: dict[str, object] = {"accuracy": 2, "scheme": "euler", "dtype": "float
 
 
 def resolve(
-    syntax: tree.Tree, source: Source, overrides: Mapping[str, float] | None = None
+    syntax: tree.Tree,
+    source: Source,
+    overrides: Mapping[str, float] | None = None,
+    reporter: Reporter | None = None,
 ) -> Model:
     """Resolve names, types and boundaries of a model.
 
-    ``overrides`` replaces lengths of axes and dims, ``steps`` and constants by name.
-    Raises ``ModelErrors`` with every mistake found, ``UsageError`` for an override of
-    something that the model does not declare.
+    ``overrides`` replaces lengths of axes and dims, ``steps`` and constants by name;
+    ``reporter`` holds what earlier stages found.  Raises ``ModelErrors`` with every
+    mistake found, ``UsageError`` for an override of something that the model does not
+    declare.
     """
-    reporter = Reporter(source)
+    reporter = reporter or Reporter(source)
     scope = Builder(source, reporter, translate)
+    scope.claims, scope.unread = claims(syntax.statements), syntax.unread
     statements = _Statements(syntax, scope)
     settings = _settings(statements, scope, dict(overrides or {}))
-    reporter.raise_if_errors()
     model = _assemble(statements, scope, settings)
     reporter.raise_if_errors()
     assert model is not None, "a mistake was raised but not reported"
@@ -65,13 +71,13 @@ class _Statements:
         """Statements of one kind, in source order."""
         return [statement for statement in self.all if isinstance(statement, kind)]
 
-    def one(self, kind: type[Any], what: str) -> Any | None:
+    def one(
+        self, kind: type[Any], what: str, hint: str = "keep one of them"
+    ) -> Any | None:
         """The only statement of a kind; a second one is a mistake."""
         found = self.of(kind)
         for extra in found[1:]:
-            self.scope.reporter.error(
-                f"a second {what}", extra.span, "keep one of them"
-            )
+            self.scope.reporter.error(f"a second {what}", extra.span, hint)
         return found[0] if found else None
 
     def guard(self, action: Callable[..., Any], *arguments: Any) -> Any:
@@ -105,12 +111,20 @@ def _settings(
         for equation in statements.of(tree.Equation)
         if isinstance(equation.left, tree.Name)
         and equation.left.name in ("omega", "dt")
+        and scope.claims[equation.left.name].span == equation.left.span
     }
     constants(statements.of(tree.ConstStatement), scope, overrides)
     found = dict(SETTINGS)
+    seen: set[str] = set()
     for setting in statements.of(tree.SettingStatement):
-        statements.guard(_setting, setting, scope, found, overrides)
-    if "steps" not in found:
+        if setting.key in seen:
+            message = f"a second `{setting.key}` statement"
+            scope.reporter.error(message, setting.span, "keep one of them")
+            continue
+        seen.add(setting.key)
+        if not statements.guard(_setting, setting, scope, found, overrides):
+            scope.failed.add(setting.key)
+    if "steps" not in found and not scope.doubtful("steps"):
         scope.missing(
             "the number of time steps is missing",
             "add a line such as `steps 16`",
@@ -119,7 +133,7 @@ def _settings(
     unknown = sorted(
         set(overrides) - {*scope.axes, *scope.dims, *scope.constants, "steps"}
     )
-    if unknown:
+    if unknown and not scope.reporter.wrong:
         known = [*scope.axes, *scope.dims, *scope.constants, "steps"]
         near = suggest(unknown[0], known) or ", ".join(known)
         raise UsageError(
@@ -140,15 +154,16 @@ def _setting(
     scope: Builder,
     found: dict[str, object],
     overrides: Mapping[str, float],
-) -> None:
+) -> bool:
     key, value = setting.key, setting.value
     if key == "steps":
         written = integer(value, scope, "the number of steps")
         found[key] = scope.steps = int(overrides.get("steps", written))
     elif key == "accuracy":
-        found[key] = integer(value, scope, "the accuracy", least=2)
-        if found[key] not in (2, 4, 6):
+        accuracy = integer(value, scope, "the accuracy", least=2)
+        if accuracy not in (2, 4, 6):
             scope.fail("the accuracy of stencils is 2, 4 or 6", value.span)
+        found[key] = accuracy
     else:
         assert isinstance(value, tree.Name)
         known = DTYPES if key == "dtype" else tuple(discover("pdec.schemes", Scheme))
@@ -159,6 +174,7 @@ def _setting(
                 f"known: {', '.join(known)}",
             )
         found[key] = value.name
+    return True
 
 
 def _assemble(
@@ -168,22 +184,26 @@ def _assemble(
     for equation in list(scope.pending.values()):
         assert isinstance(equation.left, tree.Name)
         statements.guard(scope.definition, equation.left.name, equation.left.span)
+    scope.check_functions()
     for kernel in scope.kernels.values():
         statements.guard(known, kernel, scope)
-    evolution = _evolution(statements, scope)
-    initial = _initial(statements, scope)
-    walls = boundaries(statements.of(tree.AtStatement), scope, statements.guard)
+    guard, fields = statements.guard, _of_role(scope, Role.STATE)
+    right_sides = statements.of(tree.EvolutionStatement)
+    conditions = statements.of(tree.AtStatement)
+    evolving = evolution(right_sides, fields, scope, guard)
+    initial = initial_state(conditions, fields, scope, guard)
+    walls = boundaries(conditions, scope, guard)
     for readout in statements.of(tree.ReadoutStatement):
         statements.guard(_readout, readout, scope)
     loss_statement = statements.one(tree.LossStatement, "loss")
     loss: Typed | None = None
     if loss_statement is not None:
         loss = statements.guard(_loss, loss_statement, scope)
-    clock = read_clock(evolution, scope, omega=settings.omega, dt=settings.dt)
-    if any(item.severity == "error" for item in scope.reporter.diagnostics):
+    clock = read_clock(evolving, scope, omega=settings.omega, dt=settings.dt)
+    if scope.reporter.wrong:
         return None
     assert clock is not None, "a mistake in the step was not reported"
-    _warn_unused(scope, evolution, loss, initial)
+    _warn_unused(scope, evolving, loss, initial)
     sampled, penalty = _split(loss)
     return Model(
         name=settings.name,
@@ -192,13 +212,13 @@ def _assemble(
         dims=scope.dims,
         constants=scope.constants,
         spellings=scope.spellings,
-        fields=_of_role(scope, Role.STATE),
+        fields=fields,
         params=_of_role(scope, Role.PARAM),
         inputs=_of_role(scope, Role.INPUT),
         targets=_classes(_of_role(scope, Role.TARGET), scope),
         readouts=_of_role(scope, Role.READOUT),
         definitions=scope.definitions,
-        evolution=evolution,
+        evolution=evolving,
         initial=initial,
         boundaries=walls,
         loss=sampled,
@@ -219,116 +239,19 @@ def _of_role(scope: Builder, role: Role) -> dict[str, Variable]:
     return {n: v for n, v in scope.variables.items() if v.array.role is role}
 
 
-# --- evolution, initial state -------------------------------------------------------
-
-
-def _evolution(statements: _Statements, scope: Builder) -> dict[str, Typed]:
-    found: dict[str, Typed] = {}
-    fields = _of_role(scope, Role.STATE)
-    written: set[str] = set()
-    for statement in statements.of(tree.EvolutionStatement):
-        name = statement.name.name
-        if name not in fields:
-            near = suggest(name, fields)
-            hint = f"did you mean `d{near}/dt`?" if near else "declare it: `field …`"
-            scope.reporter.error(
-                f"'{statement.name.text}' is not a field", statement.name.span, hint
-            )
-            continue
-        if name in written:
-            scope.reporter.error(f"a second equation for d{name}/dt", statement.span)
-            continue
-        written.add(name)
-        value = statements.guard(_right_side, statement, fields[name], scope)
-        if value is not None:
-            found[name] = value
-    if not fields:
-        scope.missing("the model has no field", "add a line such as `field z(x)`")
-    for name, variable in fields.items():
-        if name not in written:
-            scope.reporter.error(
-                f"the field '{variable.spelling}' has no equation",
-                variable.span,
-                f"add `d{variable.spelling}/dt = …`",
-            )
-    return {name: found[name] for name in fields if name in found}
-
-
-def _right_side(
-    statement: tree.EvolutionStatement, variable: Variable, scope: Builder
-) -> Typed:
-    value = translate(statement.rhs, scope)
-    _assignable(value, variable, statement.rhs.span, scope)
-    return replace(value, span=statement.span)
-
-
-def _assignable(value: Typed, variable: Variable, span: Span, scope: Builder) -> None:
-    """Check that a value has the shape and domain of what it is assigned to."""
-    pairs = zip(value.shape, variable.shape, strict=False)
-    fits = len(value.shape) == len(variable.shape) and all(a.fits(b) for a, b in pairs)
-    if value.shape and not fits:
-        scope.fail(
-            f"'{variable.spelling}' has shape {shape_text(variable.shape)}, "
-            f"but this has {shape_text(value.shape)}",
-            span,
-        )
-    extra = sorted(value.domain - set(variable.domain) - {TIME})
-    if extra:
-        scope.fail(
-            f"'{variable.spelling}' does not vary along {', '.join(extra)}, "
-            "but this does",
-            span,
-            "reduce it with `integral(…)` or `mean(…)`",
-        )
-
-
-def _initial(statements: _Statements, scope: Builder) -> dict[str, Typed]:
-    found: dict[str, Typed] = {}
-    fields = _of_role(scope, Role.STATE)
-    for statement in statements.of(tree.AtStatement):
-        if [axis.name for axis in statement.axes] != [TIME]:
-            continue
-        value = statements.guard(_initial_value, statement, fields, scope)
-        if value is not None:
-            found[statement.left.name] = value
-    missing = [v for name, v in fields.items() if name not in found]
-    if found and missing:
-        scope.reporter.error(
-            f"'{missing[0].spelling}' has no initial state, but another field has",
-            missing[0].span,
-            f"add `at t = 0: {missing[0].spelling} = …`",
-        )
-    return found
-
-
-def _initial_value(
-    statement: tree.AtStatement, fields: dict[str, Variable], scope: Builder
-) -> Typed:
-    place = statement.place
-    if place is None or number(place, scope, "the initial time") != 0:
-        scope.fail(
-            "the initial state is given at t = 0", statement.span, "`at t = 0: …`"
-        )
-    if not isinstance(statement.left, tree.Name) or statement.left.name not in fields:
-        scope.fail("the left side of an initial state is a field", statement.left.span)
-    value = translate(statement.right, scope)
-    if any(a.array in fields for a in value.expr.atoms(Access)):
-        scope.fail("the initial state cannot depend on a field", statement.right.span)
-    _assignable(value, fields[statement.left.name], statement.right.span, scope)
-    return replace(value, span=statement.span)
-
-
 # --- readouts and loss --------------------------------------------------------------
 
 
 def _readout(statement: tree.ReadoutStatement, scope: Builder) -> None:
-    variable = scope.variables[statement.declared.name.name]
+    variable = scope.variables.get(statement.declared.name.name)
     value = translate(statement.body, scope)
-    _assignable(value, variable, statement.body.span, scope)
+    if variable is None:
+        raise Mistake
+    assignable(value, variable, statement.body.span, scope)
     if not per_sample(value.expr):
-        scope.fail(
-            "a readout must depend on the state or an input", statement.body.span
-        )
+        hint = "such as `readout s = integral(z)`"
+        what = "a readout must depend on the state or an input"
+        scope.fail(what, statement.body.span, hint)
     scope.definitions[variable.name] = Definition(
         variable.array,
         value.expr,

@@ -8,6 +8,7 @@ one wrong statement does not hide the next.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,8 +17,11 @@ from typing import NoReturn
 import sympy
 
 from pdec import tree
+from pdec.bounds import check_substitution
+from pdec.claims import Claim
 from pdec.contracts import Operator, Scope, discover
-from pdec.errors import Reporter, suggest
+from pdec.errors import Reporter, split_name, suggest
+from pdec.lines import blank_comments
 from pdec.model import Channel, Definition, GridAxis, Typed, Variable
 from pdec.source import Source, Span
 from pdec.statements import Array, Axis, Role
@@ -68,8 +72,13 @@ class Builder:
     declared: dict[str, Span] = field(default_factory=dict)
     spellings: dict[str, str] = field(default_factory=dict)
     arguments: dict[str, sympy.Symbol] = field(default_factory=dict)
+    claims: dict[str, Claim] = field(default_factory=dict)
+    unread: frozenset[str] = frozenset()
+    failed: set[str] = field(default_factory=set)
+    walls_unclear: set[str] = field(default_factory=set)
     _bodies: dict[str, Typed] = field(default_factory=dict)
     _open: list[str] = field(default_factory=list)
+    _failed: set[str] = field(default_factory=set)
 
     # --- mistakes ------------------------------------------------------------------
 
@@ -80,27 +89,58 @@ class Builder:
 
     def missing(self, message: str, hint: str) -> None:
         """Report what the file lacks, at its end."""
-        end = len(self.source.text.rstrip())
+        end = len(blank_comments(self.source.text).rstrip())
         self.reporter.error(message, Span(max(end - 1, 0), end), hint)
 
-    def unknown(self, name: tree.Name) -> NoReturn:
-        """Report a name that nothing declares, with the nearest one that is."""
-        known = {**self.declared, **dict.fromkeys(self.operators)}
-        near = suggest(name.name, known)
-        hint = f"did you mean `{self.spellings.get(near, near)}`?" if near else None
-        if hint is None and name.name in ("omega", "gamma"):
-            hint = f"declare it: `const {name.text} = 1`"
-        self.fail(
-            f"unknown name '{name.text}'",
-            name.span,
-            hint or f"declare it, for instance with `param {name.text} init 0`",
-        )
+    def doubtful(self, *words: str) -> bool:
+        """Whether one of these was given in a line that has a mistake of its own."""
+        return any(word in self.unread or word in self.failed for word in words)
+
+    def unknown(self, name: tree.Name, *, called: bool = False) -> NoReturn:
+        """Report a name that nothing declares, with the nearest one that is.
+
+        Stay silent where the declaration itself was the mistake.
+        """
+        if self.doubtful(name.name):
+            raise Mistake
+        if name.name in self.claims:
+            kind = self.claims[name.name].kind
+            self.fail(
+                f"'{name.text}' is a {kind}: a number known at compile time is "
+                "needed here",
+                name.span,
+                "such a number is made of numbers and constants",
+            )
+        what = "function" if called else "name"
+        self.fail(f"unknown {what} '{name.text}'", name.span, self._hint(name, called))
+
+    def _hint(self, name: tree.Name, called: bool) -> str:
+        """Say what an unknown name may have been meant to be."""
+        spelt = {**dict.fromkeys(self.operators), **self.claims, **self.axes}
+        known = {self.spellings.get(key, key): key for key in spelt}
+        if parts := split_name(name.text, {*known, "π"}):
+            return f"a product is written with a space: `{parts[0]} {parts[1]}`"
+        near = suggest(name.name, [*known.values(), "laplacian", MOMENTS])
+        if near:
+            return f"did you mean `{self.spellings.get(near, near)}`?"
+        if name.name in ("omega", "gamma"):
+            return f"declare it: `const {name.text} = 1`"
+        if called:
+            return f"define it: `{name.text}(s) = …`"
+        return f"declare it, for instance with `param {name.text} init 0`"
 
     def unknown_axis(self, axis: str, span: Span) -> NoReturn:
-        """Report a derivative along an axis that the grid does not have."""
-        self.fail(
-            f"the grid has no axis '{axis}'", span, f"its axes: {', '.join(self.axes)}"
-        )
+        """Report an axis that the grid does not have."""
+        if self.doubtful(axis) or axis in self.claims:
+            if self.doubtful(axis) or self.claims[axis].kind == "axis":
+                raise Mistake
+        if self.axes:
+            hint = f"its axes: {', '.join(self.axes)}"
+            self.fail(f"the grid has no axis '{axis}'", span, hint)
+        if self.doubtful("grid"):
+            raise Mistake
+        hint = f"add a line such as `grid {axis}[64] on [0, 1) periodic`"
+        self.fail(f"there is no grid, so there is no axis '{axis}'", span, hint)
 
     # --- names ---------------------------------------------------------------------
 
@@ -108,9 +148,13 @@ class Builder:
         """Claim a name for one declaration."""
         if name.name in (TIME, MOMENTS) or (name.name in self.operators):
             what = "time" if name.name == TIME else "a function of the language"
-            self.fail(f"'{name.text}' is {what} and cannot be declared", name.span)
-        if name.name in self.declared:
-            row, _ = self.source.position(self.declared[name.name].start)
+            self.failed.add(name.name)
+            message = f"'{name.text}' is {what} and cannot be declared"
+            self.fail(message, name.span, "choose another name")
+        claim = self.claims.get(name.name)
+        first = claim.span if claim else self.declared.get(name.name, name.span)
+        if first != name.span or name.name in self.declared:
+            row, _ = self.source.position(first.start)
             self.fail(
                 f"'{name.text}' is declared twice",
                 name.span,
@@ -142,6 +186,16 @@ class Builder:
         plain = {name for name, op in self.operators.items() if op.elementwise}
         return plain | set(self.functions)
 
+    def knows(self, name: str) -> bool:
+        """Whether a name stands for something, or was meant to."""
+        return (
+            self.is_function(name)
+            or self.doubtful(name)
+            or name in self.claims
+            or name in self.arguments
+            or name in ("pi", MOMENTS)
+        )
+
     def is_function(self, name: str) -> bool:
         """Whether a name is applied to arguments."""
         return name in self.functions or (
@@ -158,7 +212,9 @@ class Builder:
         def apply(arguments: tuple[Typed, ...], scope: Scope, span: Span) -> Typed:
             body = self._body(function)
             values = dict(zip(self._dummies(function), arguments, strict=True))
-            expr = body.expr.xreplace({s: value.expr for s, value in values.items()})
+            replaced = {symbol: value.expr for symbol, value in values.items()}
+            check_substitution(body.expr, replaced, span, scope)
+            expr = body.expr.xreplace(replaced)
             shape, domain = body.shape, body.domain
             for value in arguments:
                 shape, domain = shape or value.shape, domain | value.domain
@@ -173,10 +229,11 @@ class Builder:
     def _body(self, function: UserFunction) -> Typed:
         name = function.name.name
         if name in self._open:
-            self.fail(
-                f"'{function.name.text}' is defined by itself", function.name.span
-            )
+            self.fail(self._circle(name), function.name.span)
+        if name in self._failed:
+            raise Mistake  # reported when it was first called
         if name not in self._bodies:
+            self._failed.add(name)
             outer, self.arguments = (
                 self.arguments,
                 dict(
@@ -193,7 +250,21 @@ class Builder:
             finally:
                 self.arguments = outer
                 self._open.pop()
+            self._failed.remove(name)
         return self._bodies[name]
+
+    def check_functions(self) -> None:
+        """Report the mistakes of functions that nothing calls."""
+        for function in self.functions.values():
+            with contextlib.suppress(Mistake):
+                self._body(function)
+
+    def _circle(self, name: str) -> str:
+        """Describe a definition that needs itself: ``A → B → A``."""
+        around = [*self._open[self._open.index(name) :], name]
+        path = " → ".join(self.spellings[item] for item in around)
+        how = f": {path}" if len(around) > 2 else ""
+        return f"'{self.spellings[name]}' is defined by itself{how}"
 
     # --- intermediate values -------------------------------------------------------
 
@@ -202,13 +273,17 @@ class Builder:
         if name in self.definitions:
             return self.definitions[name]
         if name in self._open:
-            self.fail(f"'{self.spellings[name]}' is defined by itself", span)
+            self.fail(self._circle(name), span)
+        if name in self._failed:
+            raise Mistake  # reported when it was first needed
         equation = self.pending[name]
         self._open.append(name)
+        self._failed.add(name)
         try:
             value = self.translate(equation.right, self)
         finally:
             self._open.pop()
+        self._failed.remove(name)
         self.definitions[name] = self._make(name, value, (), False, written=True)
         return self.definitions[name]
 

@@ -51,6 +51,11 @@ _SLIPS: tuple[_Slip, ...] = (
         "write `0.{1}`",
     ),
     _Slip(
+        re.compile(r"(?<![\w.])([0-9]+)_([0-9][0-9_]*)"),
+        "'{0}': digits are not grouped",
+        "write `{1}{2}`",
+    ),
+    _Slip(
         re.compile(r"(?<!\w)d[2-4²³⁴]([^\W\d]\w*)\s*/\s*dt[2-4²³⁴]"),
         "'{0}': only first derivatives in time can be written",
         "write a first-order system: `d{1}/dt = v` and `dv/dt = …`",
@@ -159,11 +164,26 @@ def explain(error: UnexpectedToken, text: str, span: Span, reporter: Reporter) -
     elif token == "=" and code[: where.start - span.start].strip() in _SETTINGS:
         message = f"'{word}' takes its value without '='"
         hint = f"write `{word} {shown(text[where.end : span.end])}`"
+    elif near := _misspelt_word(str(token), token.type, expected):
+        message = f"found '{token}' where '{near}' was expected"
+        hint = f"did you mean `{near}`?"
+    elif token.type in _UNLIKELY and "PLUS" in expected:
+        hint = "a choice is `where(c, a, b)`: a where c > 0, else b"
+    elif token == ")" and code[: where.start - span.start].rstrip().endswith("("):
+        hint = "an argument stands between the brackets"
     elif str(token) in STATEMENT_WORDS:
         hint = f"`{token}` starts a statement: put it on a line of its own"
     elif str(token) in RESERVED and "PLUS" in expected:
         message = f"'{token}' is a word of the language, not a name"
     reporter.error(message, where, hint)
+
+
+def _misspelt_word(text: str, kind: str, expected: frozenset[str]) -> str | None:
+    """Return the word of the language that ``int`` or ``periodc`` was meant to be."""
+    if kind != "NAME" or len(text) < 2:
+        return None
+    words = {item.lower() for item in expected} & (RESERVED - set(STATEMENT_WORDS))
+    return suggest(text, words)
 
 
 def _is_reserved_declaration(code: str, word: str) -> bool:

@@ -44,14 +44,14 @@ def missed(
         sides = [transform(p, w, start) for p, w in zip(product, waves, strict=True)]
         if any(side is None for side in sides):
             return []
-        exact = exact + _outer([side for side in sides if side is not None])
-    close = np.zeros_like(exact)
+        exact += _outer([side for side in sides if side is not None])
+    close: Complex = np.zeros_like(exact)
     for powers, value in moments.items():
-        terms = [
-            (1j * wave) ** k / math.factorial(k)
+        terms: list[Complex] = [
+            np.asarray((1j * wave) ** k / math.factorial(k), np.complex128)
             for wave, k in zip(waves, powers, strict=True)
         ]
-        close = close + value * _outer(terms)
+        close += value * _outer(terms)
     scale = abs(exact.flat[0])
     if not scale > 1e-12 * float(np.max(np.abs(exact))):
         return []
@@ -79,25 +79,31 @@ def _outer(parts: Sequence[Complex]) -> Complex:
 def transform(
     kernel: Line, waves: Floats, start: Mapping[sympy.Symbol, float]
 ) -> Complex | None:
-    """K̂ at some wavenumbers, by the midpoint rule; None where K decays too slowly."""
+    """K̂ at some wavenumbers, by the midpoint rule; None where K gives no numbers.
+
+    A wave too short for the rule is thousands of times shorter than the kernel, whose
+    transform there counts as 0.
+    """
     total = np.zeros(len(waves), np.complex128)
     for piece in kernel.pieces:
-        ends = _range(piece, kernel, start, float(waves[-1]))
+        ends = _range(piece, kernel, start)
         if ends is None:
             return None
         low, high = ends
         points = low + (np.arange(CELLS) + 0.5) * (high - low) / CELLS
         values = _values(piece, kernel, start, points)
         for index, wave in enumerate(waves):
+            if wave * (high - low) > CELLS:
+                continue
             phases = np.exp(1j * wave * points)
             total[index] += np.sum(values * phases) * (high - low) / CELLS
     return total if np.all(np.isfinite(total)) else None
 
 
 def _range(
-    piece: Piece, kernel: Line, start: Mapping[sympy.Symbol, float], shortest: float
+    piece: Piece, kernel: Line, start: Mapping[sympy.Symbol, float]
 ) -> tuple[float, float] | None:
-    """An interval that holds nearly all of the kernel, fine enough for every wave."""
+    """An interval that holds nearly all of the kernel."""
     values = {s: sympy.Float(v) for s, v in start.items()}
     low, high = piece.low.xreplace(values), piece.high.xreplace(values)
     finite = [float(end) for end in (low, high) if end not in (INFINITY, -INFINITY)]
@@ -121,8 +127,6 @@ def _range(
     last = places[
         min(int(np.searchsorted(mass, (1 - TAIL) * mass[-1])) + 1, len(places) - 1)
     ]
-    if (last - first) / CELLS * shortest > 1:
-        return None
     return float(first), float(last)
 
 

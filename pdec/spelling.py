@@ -118,7 +118,7 @@ _REMEDIES: dict[str, str] = {
     "{": "write `(`",
     "}": "write `)`",
     "&": "give both conditions one after the other: `>= 0 <= 1`",
-    '"': "a comment starts with `#`",
+    '"': "names are written without quotes; a comment starts with `#`",
     "!": "the language has no logical operators",
     "%": "a comment starts with `#`",
     ".": "a product is `*` or `·`, and a number has digits on both sides of the point",

@@ -48,8 +48,8 @@ def apply_stencils(expr: sympy.Expr, accuracy: int, inline: Inline) -> sympy.Exp
     """Replace every ``Partial`` by its stencil.
 
     ``inline(u)`` writes definitions out inside a derivative, so that what is shifted
-    are arrays with ghost cells.  ∂(κ ∂u), a derivative of an expression that contains one
-    along the same axis, is a difference of fluxes on the faces of the cell.
+    are arrays with ghost cells.  ∂(κ ∂u), a derivative of an expression that contains
+    one along the same axis, is a difference of fluxes on the faces of the cell.
     """
     if isinstance(expr, Partial):
         inner, symbol, order, bias = expr.args

@@ -333,6 +333,11 @@ Statement = (
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """The statements of one file in source order."""
+    """The statements of one file in source order.
+
+    ``unread`` holds the words that lines with a syntax error may have declared, and
+    ``dz/dt`` for the equations among them (``unread.py``).
+    """
 
     statements: tuple[Statement, ...]
+    unread: frozenset[str] = frozenset()

@@ -43,7 +43,7 @@ def boundaries(
                     found[name, axis.name, side] = Condition(
                         "periodic", zero, zero, zero, span
                     )
-    if not failed:
+    if not failed and not scope.doubtful("at", "grid"):
         _check_complete(fields, found, scope)
     return found
 
@@ -59,7 +59,7 @@ def _check_complete(
                 f"{axis.name} = {axis.low if side < 0 else axis.high:g}"
                 for side in sides
             ]
-            if walls:
+            if walls and axis.name not in scope.walls_unclear:
                 where = walls[0] if len(walls) == 1 else axis.name
                 scope.reporter.error(
                     f"'{spelling}' has no boundary condition at {' and '.join(walls)}",
@@ -78,12 +78,16 @@ def _conditions(
             scope.unknown_axis(name.text, name.span)
         axis = scope.axes[name.name]
         if axis.periodic:
-            scope.fail(f"{axis.name} is periodic and has no walls", name.span)
+            hint = f"delete this line, or write `{axis.name}[…] on [low, high]`"
+            scope.fail(f"{axis.name} is periodic and has no walls", name.span, hint)
         for side in _sides(statement, name.name, scope):
             field, condition = _condition(statement, axis.name, side, scope)
             key = (field, axis.name, side)
             if key in found:
-                scope.fail("a second boundary condition for this side", statement.span)
+                row, _ = scope.source.position(found[key].span.start)
+                hint = f"the first one is on line {row}"
+                what = "a second boundary condition for this side"
+                scope.fail(what, statement.span, hint)
             found[key] = condition
     return True
 
@@ -132,11 +136,11 @@ def _condition(
     derivative = Partial(element, sympy.Symbol(axis), sympy.S.One, sympy.S.Zero)
     flat = expr.xreplace({derivative: slope}).xreplace({element: value})
     a, b = flat.diff(value), flat.diff(slope)
-    rest = sympy.expand(flat - a * value - b * slope)
     if flat.has(Partial) or (a.free_symbols | b.free_symbols) & {value, slope}:
         scope.fail(
             "a boundary condition is linear in u and ∂u: a u + b ∂u = g", statement.span
         )
+    rest = flat.xreplace({value: sympy.S.Zero, slope: sympy.S.Zero})
     outward = b * side
     if a == 0 and outward == 0:
         scope.fail(

@@ -361,7 +361,7 @@ def box3d() -> Reference:
 
 
 @reference
-def burgers() -> Reference:
+def burgers_periodic() -> Reference:
     g = line(10, 0, 1, periodic=True)
 
     def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
@@ -476,7 +476,7 @@ def fourth() -> Reference:
 
 
 @reference
-def gray_scott() -> Reference:
+def gray_scott_small() -> Reference:
     g = Grid({"x": Axis(6, 0, 0.3, True), "y": Axis(5, 0, 0.25, True)})
 
     def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
@@ -655,7 +655,7 @@ def started() -> Reference:
 
 
 @reference
-def tensor() -> Reference:
+def tensor_readouts() -> Reference:
     g = line(10, 0, 1, periodic=True)
 
     def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:

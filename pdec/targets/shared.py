@@ -55,8 +55,8 @@ def _shortened(body: Body, inline: Inline, expr: sympy.Expr, room: int) -> sympy
     if expr.is_Add:
         return _summed(body, inline, expr, room)
     wide = WIDTH - len(INDENT) - len("part_99 = ")
-    above, below = sympy.fraction(expr) if expr.is_Mul else (expr, sympy.S.One)
-    if below != 1 and len(inline(below)) > room // 2:
+    above, below = sympy.fraction(expr, exact=True)
+    if above != 1 != below and len(inline(below)) > room // 2:
         return _shortened(
             body, inline, above * _named(body, inline, 1 / below, wide), room
         )
@@ -113,7 +113,7 @@ def _place(body: Body, target: Access, array: Array) -> str:
 
 
 def shared_operand(body: Body, running: tuple[str, ...], symbol: sympy.Symbol) -> str:
-    """A symbol beside running indices; arrays keep their time axis, all steps at once."""
+    """A symbol beside running indices; arrays keep their time axis, all steps."""
     if not isinstance(symbol, Access):
         return body.module.names(str(symbol.name))
     array = body.module.array(symbol.array)

@@ -1,0 +1,181 @@
+"""Readings: what people read in two ways once it is known which names are functions.
+
+Stage 2b, called by ``expressions.py``.  Nothing is guessed; both bracketings are
+offered:
+
+    1/k (x + 1)   →   '1/k (x + 1)' can be read in two ways
+                      hint: write `(1/k) (x + 1)` or `1/(k (x + 1))`
+"""
+
+from __future__ import annotations
+
+import sympy
+
+from pdec import tree
+from pdec.functions import Maximum, softplus
+from pdec.lines import shown
+from pdec.model import Typed
+from pdec.scope import Builder
+from pdec.source import Span
+from pdec.symbolic import Access, Constant
+
+_DEPTH = 4  # how many definitions are looked through for the sign of a value
+
+
+def is_reference(name: tree.Name, group: tree.Group, scope: Builder) -> bool:
+    """Whether ``W0(x)``, with exactly the declared axes, is a reference to W0."""
+    variable = scope.variables.get(name.name)
+    names = [item.name if isinstance(item, tree.Name) else None for item in group.items]
+    return variable is not None and bool(names) and names == list(variable.domain)
+
+
+def refuse_evaluation(name: tree.Name, group: tree.Group, scope: Builder) -> None:
+    """``z(0)`` looks like an evaluation at a point, which the language has not."""
+    variable = scope.variables.get(name.name)
+    points = all(isinstance(item, tree.Number) for item in group.items)
+    if variable is not None and (points or len(group.items) > 1):
+        axes = f" or `{name.text}({', '.join(variable.domain)})`"
+        scope.fail(
+            f"'{name.text}' is an array, not a function of a point",
+            Span(name.span.start, group.span.end),
+            f"a product is written `{name.text} · (…)`; "
+            f"a reference is `{name.text}`{axes if variable.domain else ''}",
+        )
+
+
+def refuse_raised_argument(
+    name: tree.Name, following: tree.Expr | None, scope: Builder
+) -> None:
+    """``tanh(z)²`` is (tanh z)² to one reader and tanh(z²) to another."""
+    base = following
+    while isinstance(base, tree.Power | tree.Index | tree.Transpose):
+        base = base.base
+    if following is None or base is following or not isinstance(base, tree.Group):
+        return
+    argument = _text(base.span, scope)
+    behind = _text(Span(base.span.end, following.span.end), scope)
+    _two_ways(
+        Span(name.span.start, following.span.end),
+        f"({name.text}{argument}){behind}",
+        f"{name.text}({argument}{behind})",
+        scope,
+    )
+
+
+def refuse_split_divisor(node: tree.Binary, scope: Builder) -> None:
+    """``1/k (x + 1)`` with a k that is no function: is the group divided by, too?"""
+    right = node.right
+    while isinstance(right, tree.Negate):
+        right = right.operand
+    if not isinstance(right, tree.Juxtaposition):
+        return
+    name, group = right.items[0], right.items[1]
+    head = name.base if isinstance(name, tree.Power) else name
+    if not isinstance(head, tree.Name) or not isinstance(group, tree.Group):
+        return
+    if scope.is_function(head.name) or not scope.knows(head.name):
+        return
+    if is_reference(head, group, scope):
+        return
+    left, whole = _text(node.left.span, scope), _text(node.right.span, scope)
+    divisor = _text(Span(node.right.span.start, name.span.end), scope)
+    others = _text(Span(group.span.start, right.span.end), scope)
+    first, second = f"({left}/{divisor}) {others}", f"{left}/({whole})"
+    _two_ways(node.span, first, second, scope)
+
+
+def refuse_differentials(node: tree.Binary, scope: Builder) -> None:
+    """``dz/dx`` reads as a derivative, which the language writes ``∂x z``."""
+    left, right = _items(node.left)[-1], _items(node.right)[0]
+    if not isinstance(left, tree.Name) or not isinstance(right, tree.Name):
+        return
+    field, axis = left.text[1:], right.text[1:]
+    if scope.knows(left.name) or scope.knows(right.name) or not field:
+        return
+    if left.text[0] == right.text[0] == "d" and right.name[1:] in scope.axes:
+        span = Span(left.span.start, right.span.end)
+        what = f"'{_text(span, scope)}' is not how a derivative is written"
+        scope.fail(what, span, f"write `∂{axis} {field}` or `d/d{axis} {field}`")
+
+
+def refuse_power_behind_axis(
+    sign: tree.Derivative,
+    letters: tree.Name,
+    items: tuple[tree.Expr, ...],
+    scope: Builder,
+) -> None:
+    """``∂x u²`` is ∂x (u²) to one reader and (∂x u)² to another; items: from u on."""
+    power = items[0]
+    if not isinstance(power, tree.Power):
+        return
+    end = power.span.end
+    base = _text(power.base.span, scope)
+    following = items[1] if len(items) > 1 else None
+    if isinstance(power.base, tree.Name) and isinstance(following, tree.Group):
+        if scope.is_function(power.base.name):
+            return  # `∂x sin²(x)` has one reading: the square belongs to the sine
+    mark = _text(Span(sign.span.start, letters.span.end), scope)
+    whole = _text(power.span, scope)
+    raised = _text(Span(power.base.span.end, end), scope)
+    first, second = f"{mark} ({whole})", f"({mark} {base}){raised}"
+    _two_ways(Span(sign.span.start, end), first, second, scope)
+
+
+def doubt_negative_base(
+    base: Typed, exponent: Typed, node: tree.Power, scope: Builder
+) -> None:
+    """``z^0.5`` is not a number where z < 0: a doubt, unless z cannot be negative."""
+    values = {c: scope.constants.get(str(c.name), 0.5) for c in _constants(exponent)}
+    power = exponent.expr.xreplace(values)
+    if power.is_number and float(power).is_integer():
+        return
+    if scope.arguments or base.expr.is_number or _nonnegative(base.expr, scope, _DEPTH):
+        return
+    text, raised = _text(node.base.span, scope), _text(node.exponent.span, scope)
+    inner = text[1:-1] if isinstance(node.base, tree.Group) else text
+    scope.reporter.warning(
+        f"'{_text(node.span, scope)}' is not a number where '{inner}' is negative",
+        node.span,
+        f"write `(abs({inner}))^{raised}`, or `(max({inner}, 0))^{raised}`",
+    )
+
+
+def _nonnegative(expr: sympy.Expr, scope: Builder, depth: int) -> bool:
+    """Whether an expression can be shown to be at least 0."""
+    known = {}
+    for access in expr.atoms(Access):
+        variable = scope.variables.get(access.array)
+        axis = scope.axes.get(access.array)
+        made = scope.definitions.get(access.array)
+        low = axis.low if axis else variable.low if variable else -1.0
+        if low >= 0 or (made and depth and _nonnegative(made.expr, scope, depth - 1)):
+            known[access] = sympy.Dummy(nonnegative=True)
+    for constant in expr.atoms(Constant):
+        value = scope.constants.get(str(constant.name))
+        if value is not None and value >= 0:
+            known[constant] = sympy.Dummy(nonnegative=True)
+    for call in expr.atoms(Maximum, softplus):
+        if any(argument.is_nonnegative for argument in call.args):
+            known[call] = sympy.Dummy(nonnegative=True)
+        if isinstance(call, softplus):
+            known[call] = sympy.Dummy(positive=True)
+    return bool(expr.xreplace(known).is_nonnegative)
+
+
+def _constants(value: Typed) -> set[Constant]:
+    return set(value.expr.atoms(Constant))
+
+
+def _two_ways(span: Span, first: str, second: str, scope: Builder) -> None:
+    message = f"'{_text(span, scope)}' can be read in two ways"
+    scope.fail(message, span, f"write `{first}` or `{second}`")
+
+
+def _items(expression: tree.Expr) -> tuple[tree.Expr, ...]:
+    if isinstance(expression, tree.Juxtaposition):
+        return expression.items
+    return (expression,)
+
+
+def _text(span: Span, scope: Builder) -> str:
+    return shown(scope.source.excerpt(span))
