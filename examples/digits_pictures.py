@@ -81,45 +81,23 @@ def draw_fields(model: ModuleType, params: Params, images: Array) -> Figure:
 
 def draw_templates(R: Array) -> Figure:
     """Draw the template of each digit, (10, x, y), or one for each channel."""
-    maps = R.reshape(10, -1, *R.shape[-2:])
-    channels = maps.shape[1]
-    rows, columns = (2, 5) if channels == 1 else (channels, 10)
-    size = (9, 4) if channels == 1 else (10, 0.95 * channels + 0.6)
-    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained")
+    maps = _upright(R.reshape(10, -1, *R.shape[-2:])).swapaxes(0, 1)
+    if len(maps) == 1:
+        maps = maps.reshape(2, 5, *maps.shape[2:])
+        rows, columns = ["0 to 4", "5 to 9"], [""] * 5
+    else:
+        rows = [f"channel {k}" for k in range(len(maps))]
+        columns = [str(digit) for digit in range(10)]
     limit = float(np.quantile(np.abs(maps), 0.998))
-    for number, ax in enumerate(axes.flat):
-        digit, channel = number % 10, number // 10
-        image = maps[digit, channel].T
-        shown = ax.imshow(image, origin="lower", cmap=MAP, vmin=-limit, vmax=limit)
-        ax.set(xticks=[], yticks=[])
-        if channel == 0:
-            ax.set_title(str(digit))
-        if channels > 1 and digit == 0:
-            ax.set_ylabel(f"channel {channel}", fontsize="small")
-    label = "R (logit per cell of z = 1)"
-    figure.colorbar(shown, ax=axes, label=label, shrink=0.8, extend="both")
-    return figure
+    return _mosaic(maps, rows, columns, "R (logit per cell of z = 1)", limit)
 
 
 def draw_matrices(matrices: Params) -> Figure:
-    """Draw tensor moments, (layers, channels, channels): a row for each layer."""
-    layers = len(next(iter(matrices.values())))
-    size = (2 * len(matrices) + 1, 2 * layers + 0.4)
-    figure, axes = plt.subplots(
-        layers, len(matrices), figsize=size, layout="constrained", squeeze=False
-    )
-    limit = max(float(np.abs(w).max()) for w in matrices.values())
-    for column, (name, w) in enumerate(matrices.items()):
-        axes[0, column].set_title(name)
-        axes[-1, column].set_xlabel("from channel")
-        for layer, ax in enumerate(axes[:, column]):
-            shown = ax.imshow(w[layer], cmap=MAP, vmin=-limit, vmax=limit)
-            ax.set(xticks=range(w.shape[2]), yticks=range(w.shape[1]))
-            ax.tick_params(labelsize="x-small")
-            if column == 0:
-                ax.set_ylabel(f"layer {layer + 1}\nto channel")
-    figure.colorbar(shown, ax=axes, label="moment (Δx = 1 cell)", shrink=0.8)
-    return figure
+    """Draw tensor moments, (layers, to channel, from channel), by layer."""
+    maps = np.stack(list(matrices.values()), axis=1)
+    rows = [f"layer {n + 1}" for n in range(len(maps))]
+    label = "moment (Δx = 1 cell); row: to channel, column: from"
+    return _mosaic(maps, rows, list(matrices), label, float(np.abs(maps).max()))
 
 
 def draw_states(
@@ -127,27 +105,16 @@ def draw_states(
 ) -> Figure:
     """Draw how images relax: a row for each layer, from the image to the last state.
 
-    The columns are four digits or, in a model with channels, those of one digit.
+    The columns are some digits or, in a model with channels, those of one digit.
     """
-    first = [int(np.flatnonzero(labels == d)[0]) for d in np.unique(labels)[:4]]
+    first = [int(np.flatnonzero(labels == d)[0]) for d in np.unique(labels)[:6]]
     run = model.trajectory(params, inputs={"img": images[first]})
     if run.ndim == 5:
-        run, names = run[:, -1], [f"channel {k}" for k in range(run.shape[2])]
+        run, columns = run[:, 3], [f"channel {k}" for k in range(run.shape[2])]
     else:
-        names = [f"digit {labels[i]}" for i in first]
-    size = (1.25 * len(names) + 1, 1.25 * len(run) + 0.3)
-    figure, axes = plt.subplots(
-        len(run), len(names), figsize=size, layout="constrained"
-    )
-    for name, ax in zip(names, axes[0], strict=True):
-        ax.set_title(name, fontsize="small")
-    for layer, (row, states) in enumerate(zip(axes, run, strict=True)):
-        row[0].set_ylabel(f"t = {layer} Δt", fontsize="small")
-        for ax, state in zip(row, states, strict=True):
-            shown = ax.imshow(state.T, origin="lower", cmap=MAP, vmin=-1.0, vmax=1.0)
-            ax.set(xticks=[], yticks=[])
-    figure.colorbar(shown, ax=axes, label="state z", shrink=0.8, extend="both")
-    return figure
+        columns = [f"digit {labels[i]}" for i in first]
+    rows = [f"t = {n} Δt" for n in range(len(run))]
+    return _mosaic(_upright(run), rows, columns, "state z", 1.0)
 
 
 def draw_confusion(name: str, labels: Array, given: Array) -> Figure:
@@ -181,6 +148,33 @@ def draw_training(output: Path, results: list[Any]) -> None:
     ax.grid(alpha=0.3)
     ax.legend()
     _save(figure, output / "digits_training.png")
+
+
+def _upright(field: Array) -> Array:
+    """Return fields (…, x, y) as images: y upwards, x to the right."""
+    return field.swapaxes(-1, -2)[..., ::-1, :]
+
+
+def _mosaic(
+    images: Array, rows: list[str], columns: list[str], label: str, limit: float
+) -> Figure:
+    """Draw images, (rows, columns, height, width), side by side in one scale."""
+    height, width = images.shape[2:]
+    gaps = ((0, 0), (0, 0), (0, 1), (0, 1))
+    framed = np.pad(images.astype(float), gaps, constant_values=np.nan)
+    sheet = framed.swapaxes(1, 2).reshape(
+        len(rows) * (height + 1), len(columns) * (width + 1)
+    )
+    size = (1.3 * len(columns) + 1.8, 1.3 * len(rows) * height / width + 0.4)
+    figure, ax = plt.subplots(figsize=size, layout="constrained")
+    shown = ax.imshow(sheet, cmap=MAP, vmin=-limit, vmax=limit, interpolation="none")
+    places = (width + 1) * np.arange(len(columns)) + (width - 1) / 2
+    ax.set_xticks(places, columns)
+    ax.set_yticks((height + 1) * np.arange(len(rows)) + (height - 1) / 2, rows)
+    ax.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
+    ax.spines[:].set_visible(False)
+    figure.colorbar(shown, ax=ax, label=label, extend="both", shrink=0.9)
+    return figure
 
 
 def _styles() -> list[dict[str, Any]]:

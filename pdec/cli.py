@@ -11,19 +11,27 @@ from __future__ import annotations
 import contextlib
 import gc
 import keyword
-import math
 import os
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pdec import __version__, files, source, terminal
-from pdec.errors import PdecError, UsageError
+from pdec import __version__, files, records, source, terminal
+from pdec.errors import Diagnostic, PdecError, UsageError
 from pdec.format_command import fmt
+from pdec.options import (
+    TARGETS,
+    format_option,
+    model_path,
+    settings_option,
+    target_option,
+)
+from pdec.show_command import show
 
 OK = 0
 FAILURE = 1
@@ -34,7 +42,6 @@ INTERRUPTED = 130  # 128 + SIGINT, as the shell reports it
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 SHELLS = ("bash", "zsh", "fish")
-TARGETS = ("numpy",)
 
 _HELP = """Compile a neural PDE, written as one equation in a text file, into one
 Python module that trains it.
@@ -115,24 +122,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 # --- commands ---------------------------------------------------------------------
 
 _HELP_OPTION = {"help_option_names": ["-h", "--help"], "max_content_width": 88}
-_MODEL = click.Path(path_type=Path)
-
-_target = click.option(
-    "--target",
-    type=click.Choice(TARGETS),
-    default="numpy",
-    show_default=True,
-    help="What the module runs on.",
-)
-_settings = click.option(
-    "--set",
-    "overrides",
-    metavar="NAME=VALUE",
-    multiple=True,
-    callback=lambda ctx, param, values: _read_settings(values),
-    help="Replace a number of the model: grid points (x=256), a dim (d=8), steps=64, "
-    "a const. May be repeated.",
-)
 
 
 @click.group(cls=Commands, help=_HELP, epilog=_EPILOG, context_settings=_HELP_OPTION)
@@ -150,10 +139,15 @@ Examples:
   pdec compile adr1d.npde -o build/           write build/adr1d.py
   pdec compile adr1d.npde -o - | less         read the module, write nothing
   pdec compile adr1d.npde --set x=256 --set steps=64 -o fine.py
+
+\b
+--format json writes {"diagnostics": [...]} to the standard error: each one has
+severity, message, hint, file, line, column, end_line and end_column (from 1; the end
+is exclusive).
 """,
 )
-@click.argument("model", type=_MODEL)
-@_target
+@click.argument("model", type=model_path)
+@target_option
 @click.option(
     "-o",
     "--output",
@@ -161,14 +155,16 @@ Examples:
     help="The file to write, or a folder, or - for the standard output.  "
     "[default: the model's name with .py, beside it]",
 )
-@_settings
+@settings_option
 @click.option("--force", is_flag=True, help="Replace a file that pdec did not write.")
+@format_option
 def compile_command(
     model: Path,
     target: str,
     output: str | None,
     overrides: dict[str, int | float],
     force: bool,
+    form: str,
 ) -> int:
     """Write the Python module of MODEL.
 
@@ -176,14 +172,25 @@ def compile_command(
     nothing of pdec.
     """
     path = None if output == "-" else _output_path(model, output)
-    with terminal.spinner(f"compiling {model.name}") as progress:
-        text = source.read(model)
-        from pdec import pipeline
+    try:
+        with terminal.spinner(f"compiling {model.name}") as progress:
+            text = source.read(model)
+            from pdec import pipeline
 
-        compiled = pipeline.compile_source(
-            text, target=target, overrides=overrides, progress=progress
-        )
-    terminal.warn(text, compiled.warnings)
+            compiled = pipeline.compile_source(
+                text, target=target, overrides=overrides, progress=progress
+            )
+    except PdecError as error:
+        if form == "text":
+            raise
+        found = {"diagnostics": records.of_error(model, error)}
+        click.echo(records.as_json(found), err=True)
+        return USER_ERROR
+    if form == "text":
+        terminal.warn(text, compiled.warnings)
+    else:
+        found = {"diagnostics": records.of_diagnostics(model, text, compiled.warnings)}
+        click.echo(records.as_json(found), err=True)
     if path is None:
         click.echo(compiled.text.encode(), nl=False)  # bytes: UTF-8 everywhere
         return OK
@@ -204,70 +211,50 @@ Examples:
 \b
 Exit status:
   0  right and stable     2  something is to be mended     3  numerically unstable
+
+\b
+--format json writes {"diagnostics": [...], "models": [...]} to the standard output: a
+diagnostic has severity, message, hint, file, line, column, end_line and end_column
+(from 1; the end is exclusive); a model has file, status, summary and notes.
 """,
 )
-@click.argument("models", metavar="MODEL...", type=_MODEL, nargs=-1, required=True)
-@_settings
-def check(models: tuple[Path, ...], overrides: dict[str, int | float]) -> int:
+@click.argument("models", metavar="MODEL...", type=model_path, nargs=-1, required=True)
+@settings_option
+@format_option
+def check(
+    models: tuple[Path, ...], overrides: dict[str, int | float], form: str
+) -> int:
     """Check each MODEL: names, types, boundaries, and its stability.
 
     The stability is that of the initial parameters; it changes as they are trained.
     """
     statuses = set()
+    found: list[records.Record] = []
+    judged: list[dict[str, Any]] = []
     for model in models:
         try:
-            statuses.add(_check_one(model, overrides))
+            checked = _check_one(model, overrides)
         except PdecError as error:  # the other models are checked all the same
-            terminal.report(error)
             statuses.add(USER_ERROR)
+            found += records.of_error(model, error)
+            judged.append({"file": str(model), "status": "wrong"})
+            if form == "text":
+                terminal.report(error)
+            continue
+        statuses.add(UNSTABLE if checked.numerical == "unstable" else OK)
+        found += records.of_diagnostics(model, checked.source, checked.warnings)
+        judged.append(checked.record(model))
+        if form == "text":
+            terminal.warn(checked.source, checked.warnings)
+            click.echo(f"{model}: {checked.summary}")
+            for line in checked.lines:
+                click.echo(f"  {line}".rstrip())
+    if form == "json":
+        click.echo(records.as_json({"diagnostics": found, "models": judged}))
     return next(s for s in (USER_ERROR, UNSTABLE, OK) if s in statuses)
 
 
-@commands.command(
-    short_help="Explain a model: its step and its gradient formulas.",
-    epilog="""\b
-Examples:
-  pdec show adr1d.npde                        the derivation, as text
-  pdec show adr1d.npde --latex > adr1d.tex    the same, for a paper
-  pdec show adr1d.npde --code                 the module that compile would write
-""",
-)
-@click.argument("model", type=_MODEL)
-@click.option("--latex", is_flag=True, help="Print the formulas in LaTeX.")
-@click.option("--code", is_flag=True, help="Print the generated module instead.")
-@_target
-@_settings
-def show(
-    model: Path,
-    latex: bool,
-    code: bool,
-    target: str,
-    overrides: dict[str, int | float],
-) -> int:
-    """Explain MODEL: its equation, moments, discrete step and gradient formulas."""
-    if latex and code:
-        raise click.UsageError("--latex and --code exclude each other: choose one")
-    with terminal.spinner(f"deriving {model.name}") as progress:
-        text = source.read(model)
-        from pdec import pipeline
-
-        if code:
-            compiled = pipeline.compile_source(
-                text, target=target, overrides=overrides, progress=progress
-            )
-            shown = compiled.text
-        else:
-            from pdec import explain
-
-            derived = pipeline.derive(text, overrides=overrides, progress=progress)
-            shown = explain.explain(derived, latex=latex)
-    if code:
-        terminal.print_python(shown)
-    else:
-        click.echo(shown.rstrip("\n"))
-    return OK
-
-
+commands.add_command(show)
 commands.add_command(fmt)
 
 
@@ -300,7 +287,23 @@ def completion(shell: str | None) -> int:
 # --- parts of commands ------------------------------------------------------------
 
 
-def _check_one(model: Path, overrides: dict[str, int | float]) -> int:
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """What ``check`` has to say about a model that compiles."""
+
+    source: source.Source
+    warnings: tuple[Diagnostic, ...]
+    summary: str
+    numerical: str
+    lines: list[str]
+
+    def record(self, model: Path) -> dict[str, Any]:
+        """The same for tools."""
+        about = {"file": str(model), "status": self.numerical}
+        return {**about, "summary": self.summary, "notes": self.lines}
+
+
+def _check_one(model: Path, overrides: dict[str, int | float]) -> _Checked:
     with terminal.spinner(f"checking {model.name}") as progress:
         text = source.read(model)
         from pdec import pipeline
@@ -312,38 +315,15 @@ def _check_one(model: Path, overrides: dict[str, int | float]) -> int:
         verdict = module.stability(module.init_params(seed=0))
         progress("first gradients")
         vanishing = vanishing_gradients(module)
-    terminal.warn(text, compiled.warnings)
-    click.echo(f"{model}: {compiled.summary}")
-    for note in compiled.model.notes:
-        click.echo(f"  {note}")
-    for name in vanishing:
-        click.echo(f"  warning: the first gradient of {name} is zero; change an init")
-    for line in str(verdict).splitlines():
-        click.echo(f"  {line}".rstrip())
-    return UNSTABLE if verdict.numerical == "unstable" else OK
-
-
-def _read_settings(texts: tuple[str, ...]) -> dict[str, int | float]:
-    """Read the values of ``--set``: ``("x=256", "c=0.5")`` → {"x": 256, "c": 0.5}."""
-    overrides: dict[str, int | float] = {}
-    for text in texts:
-        name, sign, value = (part.strip() for part in text.partition("="))
-        if not name or not sign:
-            raise click.BadParameter(f"'{text}' is not NAME=VALUE, as in x=256")
-        if name in overrides:
-            raise click.BadParameter(f"'{name}' is given twice")
-        overrides[name] = _read_number(name, value)
-    return overrides
-
-
-def _read_number(name: str, text: str) -> int | float:
-    with contextlib.suppress(ValueError):
-        return int(text)
-    with contextlib.suppress(ValueError):
-        number = float(text)
-        if math.isfinite(number):
-            return number
-    raise click.BadParameter(f"the value of '{name}' is a number, not '{text}'")
+    lines = [
+        *compiled.model.notes,
+        *(
+            f"warning: the first gradient of {name} is zero; change an init"
+            for name in vanishing
+        ),
+        *str(verdict).splitlines(),
+    ]
+    return _Checked(text, compiled.warnings, compiled.summary, verdict.numerical, lines)
 
 
 def _output_path(model: Path, output: str | None) -> Path:

@@ -49,6 +49,20 @@ def declare_all(
         statements.guard(_kernel, statement, scope)
     for statement in statements.of(tree.Equation):
         statements.guard(_equation, statement, scope)
+    _refuse_successors(scope)
+
+
+def _refuse_successors(scope: Builder) -> None:
+    """``z_next`` is what the generated code calls the next state of a field ``z``."""
+    for name, variable in scope.variables.items():
+        taken = scope.declared.get(f"{name}_next")
+        if variable.array.role is Role.STATE and taken is not None:
+            scope.reporter.error(
+                f"'{name}_next' stands for the next state of the field "
+                f"'{variable.spelling}'",
+                taken,
+                "choose another name",
+            )
 
 
 # --- arrays ------------------------------------------------------------------------

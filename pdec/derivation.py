@@ -30,6 +30,7 @@ class Formula:
     right: sympy.Expr | None
     target: Access | None = None
     over: tuple[str, ...] = ()
+    maximum: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,8 @@ def _maps(block: Block) -> tuple[Formula, ...]:
         if isinstance(statement, Map):
             sign = "+=" if statement.accumulate else "="
             left = statement.target
-            found.append(Formula("", sign, statement.expr, left, statement.over))
+            over, largest = statement.over, statement.maximum
+            found.append(Formula("", sign, statement.expr, left, over, largest))
         elif isinstance(statement, Ghost):
             found.append(Formula(f"ghost cells: {statement.origin.text}", "", None))
     return tuple(found)
@@ -110,17 +112,19 @@ def as_text(derivation: Derivation) -> str:
     lines = [f"{model.name}: {title_of(model)}".rstrip(": ")]
     for section in sections(derivation):
         lines += ["", section.title]
-        lines += [f"    {_text_line(f, model.spellings)}" for f in section.formulas]
+        lines += [f"    {text_line(f, model.spellings)}" for f in section.formulas]
     lines += ["", "stability", *(f"    {line}" for line in stability_lines(derivation))]
     return "\n".join(lines) + "\n"
 
 
-def _text_line(formula: Formula, spelling: Mapping[str, str]) -> str:
+def text_line(formula: Formula, spelling: Mapping[str, str]) -> str:
+    """One formula as text."""
     if formula.right is None:
         return formula.left
     assert formula.target is not None
     left = text(formula.target, spelling)
-    total = f"Σ_{{{', '.join(formula.over)}}} " if formula.over else ""
+    big = "max" if formula.maximum else "Σ"
+    total = f"{big}_{{{', '.join(formula.over)}}} " if formula.over else ""
     minus = formula.sign == "+=" and negative(formula.right)
     value = -formula.right if minus else formula.right
     right = text(value, spelling)
@@ -170,7 +174,7 @@ def as_latex(derivation: Derivation) -> str:
     for section in sections(derivation):
         pieces.append(rf"\paragraph{{{_escaped(section.title.capitalize())}}}")
         formulas = [f for f in section.formulas if f.right is not None]
-        rows = [_latex_line(f, spelling) for f in formulas]
+        rows = [latex_line(f, spelling) for f in formulas]
         if section.title == "equation":
             rows = _latex_equations(derivation)
         pieces += (
@@ -185,24 +189,32 @@ def _latex_equations(derivation: Derivation) -> list[str]:
     rows = []
     for name, value in model.evolution.items():
         field = latex(Symbolic(name), model.spellings)
-        rows.append(rf"\frac{{\partial {field}}}{{\partial t}} &= {latex(value.expr)}")
+        rows.append(
+            rf"\frac{{\partial {field}}}{{\partial t}} &= {latex(value.expr, model.spellings)}"
+        )
     for name, definition in model.definitions.items():
         if definition.array.per_sample and not definition.over:
-            rows.append(f"{latex(Symbolic(name))} &= {latex(definition.expr)}")
+            left = latex(Symbolic(name), model.spellings)
+            rows.append(f"{left} &= {latex(definition.expr, model.spellings)}")
     return [f"  {row}" for row in rows]
 
 
-def _latex_line(formula: Formula, spelling: Mapping[str, str]) -> str:
+def latex_line(formula: Formula, spelling: Mapping[str, str]) -> str:
+    """One formula as a row of an ``align`` environment."""
     assert formula.target is not None and formula.right is not None
     sign = r"\mathrel{+}=" if formula.sign == "+=" else "="
-    total = rf"\sum_{{{', '.join(formula.over)}}} " if formula.over else ""
+    big = r"\max" if formula.maximum else r"\sum"
+    indices = ", ".join(latex(sympy.Symbol(index)) for index in formula.over)
+    total = rf"{big}_{{{indices}}} " if formula.over else ""
     right = latex(formula.right, spelling)
     inside = rf"\left({right}\right)" if total and formula.right.is_Add else right
     return f"  {latex(formula.target, spelling)} &{sign} {total}{inside}"
 
 
 def _escaped(words: str) -> str:
-    return words.replace("_", r"\_")
+    for special in "_%#&$":
+        words = words.replace(special, rf"\{special}")
+    return words
 
 
 # --- the header of a module -----------------------------------------------------------
@@ -218,7 +230,7 @@ def header(derivation: Derivation, target: str, options: Mapping[str, float]) ->
     for section in sections(derivation):
         lines.append(section.title)
         for formula in section.formulas:
-            lines += _wrapped(_text_line(formula, model.spellings))
+            lines += _wrapped(text_line(formula, model.spellings))
         lines.append("")
     rows = [row for line in stability_lines(derivation) for row in _wrapped(line)]
     lines += ["stability", *rows, ""]

@@ -294,7 +294,10 @@ class Lowering:
     def _basis(self, basis: sympy.Expr, target: Access, origin: Origin) -> sympy.Expr:
         """A basis value whose contractions are computed by statements of their own."""
         for part in sorted(basis.atoms(Contraction), key=str):
-            if not part.args[0].has(Contraction):
+            if not per_sample(part):
+                made = self.tables.hoist(part, f"{target.array}_c", origin)
+                basis = basis.xreplace({part: made})
+            elif not any(per_sample(c) for c in part.args[0].atoms(Contraction)):
                 basis = basis.xreplace({part: self._contract(part, target, origin)})
         if basis.has(Contraction):
             return self._basis(basis, target, origin)

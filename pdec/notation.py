@@ -166,7 +166,14 @@ class _Latex(LatexPrinter):
         return self._name(str(expr.name))
 
     def _print_IndexValue(self, expr: IndexValue, **_: Any) -> str:
-        return expr.index_name
+        return self._name(expr.index_name)
+
+    def _print_Symbol(self, expr: sympy.Symbol, *_: Any, **__: Any) -> str:
+        return self._name(str(expr.name))
+
+    def _print_Equal(self, expr: sympy.Expr, **_: Any) -> str:
+        left, right = (self.doprint(argument) for argument in expr.args)
+        return rf"\delta_{{{left},\,{right}}}"
 
     def _print_Partial(self, expr: sympy.Expr, **_: Any) -> str:
         inner, axis, order, _bias = expr.args
@@ -174,7 +181,8 @@ class _Latex(LatexPrinter):
         return rf"\partial_{{{axis}}}{power} {self.parenthesize(inner, 70)}"
 
     def _print_Contraction(self, expr: sympy.Expr, **_: Any) -> str:
-        return rf"\sum_{{{expr.args[1]}}} {self.parenthesize(expr.args[0], 40)}"
+        index = self.doprint(expr.args[1])
+        return rf"\sum_{{{index}}} {self.parenthesize(expr.args[0], 40)}"
 
     def _name(self, name: str) -> str:
         base, _, mark = name.partition("~")
@@ -184,12 +192,19 @@ class _Latex(LatexPrinter):
         stem, supers, subs = split_super_sub(
             base.removesuffix("_next") if following else base
         )
+        if (
+            len(stem) == 2 and stem[0] == "d" and not subs
+        ):  # the spacing Δx, the step Δt
+            return rf"\Delta {stem[1]}"
         written = str(translate(stem))
         if len(written) > 1 and not written.startswith("\\"):
             written = rf"\mathrm{{{written}}}"
         if mark:
             written = rf"\{mark}{{{written}}}"
-        below = ",".join([*subs, *supers])
+        below = ",".join(
+            word if len(word) == 1 or word.isdigit() else rf"\mathrm{{{word}}}"
+            for word in [*subs, *supers]
+        )
         above = "^{+}" if following else ""
         return f"{written}_{{{below}}}{above}" if below else f"{written}{above}"
 

@@ -620,7 +620,7 @@ def smooth() -> Reference:
         q = jnp.exp(-(z**2)) + jnp.log(2 + z**2) + roots
         waves = jnp.sin(z) * jnp.cos(b * z)
         G = jnp.sinh(0.3 * z) + jnp.cosh(0.2 * z) + jnp.arctan(z) + waves
-        bumps = gelu(a * z) + z * _sigmoid(z) + jnp.log(1 + jnp.exp(b * z))
+        bumps = gelu(a * z) + b * z * _sigmoid(b * z)
         h = bumps + _sigmoid(z) - 1 / (2 + z**2) ** 1.5
         spread = p["D"] * g.d(g.padded(z), x=2)
         return {"z": -(z - jnp.tanh(0.2 * q + 0.3 * G + 0.1 * h + spread - b))}

@@ -12,12 +12,12 @@ import sympy
 
 from pdec.adjoint import BAR, DOT
 from pdec.statements import Array, Axis, Map, Role
-from pdec.symbolic import BATCH, TIME, Access, IndexValue, accesses, ordered
+from pdec.symbolic import BATCH, Access, IndexValue, accesses
 from pdec.targets.arrays import InPlace
 from pdec.targets.inline import Inline
 from pdec.targets.layout import call
 from pdec.targets.names import Names
-from pdec.targets.views import bare, spread
+from pdec.targets.views import bare, running_indices, spread
 
 MARKS = {BAR: "_bar", DOT: "_dot", "": ""}
 
@@ -131,8 +131,7 @@ class Body:
         return f"np.arange({size}){tail}"
 
     def running(self, statement: Map) -> tuple[str, ...]:
-        names = {*statement.target.indices, *statement.over} - {TIME}
-        return ordered(names, self.module.axes)
+        return running_indices(statement.target, statement.over, self.module.axes)
 
     def writer(self, statement: Map, running: tuple[str, ...]) -> InPlace:
         sizes = self.sizes(statement)

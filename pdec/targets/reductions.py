@@ -7,6 +7,7 @@ u = Σ_k A[i, k] v[k, x, y]   →   np.matmul
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import sympy
 
@@ -15,7 +16,12 @@ from pdec.symbolic import BATCH, TIME, Access, negative, ordered
 from pdec.targets.body import Body
 from pdec.targets.inline import UNARY, Inline
 from pdec.targets.layout import call
-from pdec.targets.products import contraction, matrix_product, split_scalar
+from pdec.targets.products import (
+    Product,
+    contraction,
+    matrix_product,
+    split_scalar,
+)
 from pdec.targets.views import axes_of, spread
 
 
@@ -26,7 +32,7 @@ def reduce(body: Body, statement: Map) -> None:
     scalar = shared and not target.index
     parts = sympy.Add.make_args(sympy.expand_mul(statement.expr))
     products = [contraction(term) for term in parts]
-    if statement.maximum or scalar or not all(products):
+    if statement.maximum or scalar or not all(map(partial(_spans, target), products)):
         _reduce_scratch(body, statement, scalar=scalar)
         return
     for number, (factor, left, right) in enumerate(p for p in products if p):
@@ -35,6 +41,15 @@ def reduce(body: Body, statement: Map) -> None:
             _sum_of_one(body, statement, factor, left, add=add)
         elif not _matmul(body, statement, factor, left, right, add=add):
             _einsum(body, statement, factor, left, right, add=add)
+
+
+def _spans(target: Access, product: Product | None) -> bool:
+    """Whether a product has all the indices of the target, so that none is spread."""
+    if product is None:
+        return False
+    _, left, right = product
+    found = {*left.indices, *(right.indices if right else ())}
+    return set(target.indices) - {TIME} <= found
 
 
 def _deposit(

@@ -9,16 +9,16 @@ import sympy
 
 from pdec.notation import term_key
 from pdec.statements import Array, Map
-from pdec.symbolic import TIME, Access, Constant, IndexValue, negative, ordered
+from pdec.symbolic import TIME, Access, Constant, IndexValue, negative
 from pdec.targets.body import Body, split_mark
 from pdec.targets.inline import Inline
 from pdec.targets.layout import INDENT, WIDTH, call
-from pdec.targets.views import axes_of, spread
+from pdec.targets.views import axes_of, running_indices, spread
 
 
 def map_shared(body: Body, statement: Map) -> None:
     """Write a Map on shared arrays alone as one assignment."""
-    running = ordered({*statement.target.indices, *statement.over}, body.module.axes)
+    running = _all_running(statement, body.module.axes)
     target, array = statement.target, body.module.array(statement.target.array)
 
     sizes = body.sizes(statement)
@@ -46,6 +46,13 @@ def map_shared(body: Body, statement: Map) -> None:
         return
     value = _shortened(body, inline, expr, WIDTH - len(INDENT) - len(left) - 1)
     body.lines.append(f"{INDENT}{left} {inline(value)}")
+
+
+def _all_running(statement: Map, axes: tuple[str, ...]) -> tuple[str, ...]:
+    """The running indices with the time among them: these arrays hold all steps."""
+    found = running_indices(statement.target, statement.over, axes)
+    timed = TIME in {*statement.target.indices, *statement.over}
+    return (TIME, *found) if timed else found
 
 
 def _shortened(body: Body, inline: Inline, expr: sympy.Expr, room: int) -> sympy.Expr:

@@ -8,7 +8,7 @@ E[i0]          beside [batch, i0, x, y]  →  E[:, None, None]
 from __future__ import annotations
 
 from pdec.statements import Array, Axis
-from pdec.symbolic import TIME, Access
+from pdec.symbolic import TIME, Access, ordered
 
 
 def cells(axis: Axis, offset: int = 0) -> str:
@@ -67,6 +67,17 @@ def _aligned(name: str, parts: list[tuple[str, str]], running: tuple[str, ...]) 
     while slots and slots[-1] == ":":
         slots.pop()
     return f"{name}[{', '.join(slots)}]" if slots else name
+
+
+def running_indices(
+    target: Access, over: tuple[str, ...], axes: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The indices that a statement runs over, those of the target in its own order."""
+    own = tuple(index for index in target.indices if index != TIME)
+    usual = ordered({*own, *over} - {TIME}, axes)
+    if tuple(index for index in usual if index in own) == own:
+        return usual
+    return (*own, *(index for index in usual if index not in own))
 
 
 def axes_of(running: tuple[str, ...], over: tuple[str, ...]) -> str:
