@@ -28,6 +28,7 @@ demo: $(VENV)/.pdec-examples ## compile the examples, train digits, leave pictur
 	@for model in $(MODELS); do \
 		$(BIN)/pdec compile "$$model" -o "$(DEMO)/" || exit; \
 	done
+	@$(BIN)/python examples/recover_adr1d.py --output "$(DEMO)/"
 	@$(BIN)/python examples/train_digits.py --output "$(DEMO)/"
 	@echo "The generated modules and the pictures are in $(DEMO)/:"
 	@ls "$(DEMO)"

@@ -67,8 +67,8 @@ def draw_fields(model: ModuleType, params: Params, images: Array) -> Figure:
         shown = ax.imshow(value, origin="lower", cmap=colors)
         figure.colorbar(shown, ax=ax, label=unit)
         ax.set(title=title, xlabel="x (pixels)", ylabel="y (pixels)")
-    shown = axes[0, 0].images[0]
-    shown.set_clim(0.0, 1.0)
+    figure.suptitle("what the moments mean where f' = 1")
+    axes[0, 0].images[0].set_clim(0.0, 1.0)
     fast = float(f"{np.quantile(speed, 0.98):.1g}")
     arrows = axes[0, 0].quiver(
         vx, vy, angles="xy", scale=fast / 2, scale_units="xy", width=0.005
@@ -173,7 +173,7 @@ def _mosaic(
     ax.set_yticks((height + 1) * np.arange(len(rows)) + (height - 1) / 2, rows)
     ax.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
     ax.spines[:].set_visible(False)
-    figure.colorbar(shown, ax=ax, label=label, extend="both", shrink=0.9)
+    figure.colorbar(shown, ax=ax, label=label, extend="both", aspect=40)
     return figure
 
 

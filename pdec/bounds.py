@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Protocol
 
 import sympy
 
@@ -28,18 +29,32 @@ MAX_SPREAD = 400
 _NO_NUMBERS = (sympy.zoo, sympy.nan, sympy.oo, -sympy.oo, sympy.I)
 
 
-def bounded(
-    value: Typed,
-    scope: Scope,
-    constants: Mapping[str, float],
-    definitions: Mapping[str, Definition],
-) -> Typed:
+class Declarations(Scope, Protocol):
+    """What of a model's declarations decides whether a value can be had."""
+
+    @property
+    def constants(self) -> Mapping[str, float]:
+        """Constants by name."""
+        ...
+
+    @property
+    def definitions(self) -> Mapping[str, Definition]:
+        """Definitions by name, which are written out under a derivative."""
+        ...
+
+    @property
+    def accuracy(self) -> int:
+        """The order of the stencils, which their size depends on."""
+        ...
+
+
+def bounded(value: Typed, scope: Declarations) -> Typed:
     """Return a value whose numbers are floats; report one whose numbers are not."""
     for expr in (value.expr, *(value.vector or ())):
         _check_size(expr, value.span, scope)
-        if expr.has(*_NO_NUMBERS) or not _holds(expr, constants):
+        if expr.has(*_NO_NUMBERS) or not _holds(expr, scope.constants):
             scope.fail("this is not a finite real number", value.span)
-        if expr.has(Partial) and _spread(expr, definitions) > MAX_SPREAD:
+        if expr.has(Partial) and _spread(expr, scope) > MAX_SPREAD:
             what = "with its derivatives written out, this expression is too large"
             scope.fail(what, value.span, "nest fewer derivatives")
         for power in expr.atoms(sympy.Pow):
@@ -62,11 +77,11 @@ def check_substitution(
             _too_large(span, scope)
 
 
-def _spread(expr: sympy.Expr, definitions: Mapping[str, Definition]) -> int:
+def _spread(expr: sympy.Expr, scope: Declarations) -> int:
     """Estimate how many elements an expression reads once stencils replace ∂.
 
-    A product under a derivative is written out at each point of its stencil, so nested
-    derivatives multiply, and so do those of a definition; those of one array add up.
+    What stands under a derivative is written out at each point of its stencil, so
+    nested derivatives multiply; so do the definitions that stand there.
     """
     known: dict[tuple[sympy.Expr, bool], int] = {}
 
@@ -77,24 +92,14 @@ def _spread(expr: sympy.Expr, definitions: Mapping[str, Definition]) -> int:
 
     def counted(node: sympy.Expr, under: bool) -> int:
         if isinstance(node, Partial):
-            inner, points = node.args[0], _points(node)
-            plain, together = inner, points
-            while isinstance(plain, Partial):
-                plain, together = plain.args[0], together + _points(plain)
-            if isinstance(plain, Access) and plain.array not in definitions:
-                return max(points, together**2 // 4)
-            return points * count(inner, True)
-        if isinstance(node, Access) and under and node.array in definitions:
-            definition = definitions[node.array]
+            points = int(node.args[2]) + scope.accuracy
+            return points * count(node.args[0], True)
+        if isinstance(node, Access) and under and node.array in scope.definitions:
+            definition = scope.definitions[node.array]
             return 1 if definition.over else count(definition.expr, True)
         return max(sum(count(argument, under) for argument in node.args), 1)
 
     return count(expr, False)
-
-
-def _points(derivative: Partial) -> int:
-    """The points of a central stencil of least accuracy."""
-    return 1 + 2 * ((int(derivative.args[2]) + 1) // 2)
 
 
 def _holds(expr: sympy.Expr, constants: Mapping[str, float]) -> bool:

@@ -172,14 +172,14 @@ def as_latex(derivation: Derivation) -> str:
         f"% {derivation.model.name}, derived by pdec {__version__}; needs amsmath"
     ]
     for section in sections(derivation):
-        pieces.append(rf"\paragraph{{{_escaped(section.title.capitalize())}}}")
         formulas = [f for f in section.formulas if f.right is not None]
         rows = [latex_line(f, spelling) for f in formulas]
         if section.title == "equation":
             rows = _latex_equations(derivation)
-        pieces += (
-            [r"\begin{align*}", " \\\\\n".join(rows), r"\end{align*}"] if rows else []
-        )
+        if rows:
+            title = rf"\paragraph{{{_escaped(section.title.capitalize())}}}"
+            body = " \\\\\n".join(rows)
+            pieces += [title, r"\begin{align*}", body, r"\end{align*}"]
     return "\n".join(pieces) + "\n"
 
 
@@ -189,9 +189,8 @@ def _latex_equations(derivation: Derivation) -> list[str]:
     rows = []
     for name, value in model.evolution.items():
         field = latex(Symbolic(name), model.spellings)
-        rows.append(
-            rf"\frac{{\partial {field}}}{{\partial t}} &= {latex(value.expr, model.spellings)}"
-        )
+        right = latex(value.expr, model.spellings)
+        rows.append(rf"\frac{{\partial {field}}}{{\partial t}} &= {right}")
     for name, definition in model.definitions.items():
         if definition.array.per_sample and not definition.over:
             left = latex(Symbolic(name), model.spellings)

@@ -320,6 +320,8 @@ def _ghosts(array: Array, tables: Tables) -> list[Ghost]:
             ghost = ghost_cells(
                 array.name, grid, axis.ghosts, model.accuracy, (low, high), origin
             )
+            for condition, rows in zip((low, high), (ghost.low, ghost.high), strict=True):
+                _check_wall(model, grid, condition, rows)
             named = partial(_named_row, tables, axis.name)
             found.append(
                 replace(
@@ -329,6 +331,31 @@ def _ghosts(array: Array, tables: Tables) -> list[Ghost]:
                 )
             )
     return found
+
+
+def _check_wall(
+    model: Model,
+    axis: GridAxis,
+    condition: Condition | None,
+    rows: tuple[GhostRow, ...],
+) -> None:
+    """A condition must determine what stands beyond the wall: a p(0) + b ∂p/∂n(0) = g
+    has no solution p where its left side vanishes for the polynomials that remain.
+    """
+    if condition is None:
+        return
+    numbers = {**model.constants, f"d{axis.name}": axis.spacing}
+    for weight in (w for row in rows for w in (*(w for *_, w in row.cells), row.value)):
+        values = {
+            symbol: sympy.Float(numbers[str(symbol.name)])
+            for symbol in weight.atoms(Constant)
+        }
+        value = weight.xreplace(values).evalf()
+        if not value.is_real or not abs(float(value)) <= MAX_WEIGHT:
+            message = "this boundary condition has no solution on this grid"
+            hint = "its two coefficients cancel: change one, or the number of cells"
+            diagnostic = Diagnostic(message, condition.span, hint)
+            raise ModelErrors(model.source, (diagnostic,))
 
 
 def _named_row(tables: Tables, axis: str, row: GhostRow) -> GhostRow:

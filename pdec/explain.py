@@ -191,22 +191,21 @@ def _block(block: Block, derived: Derivation) -> Iterator[str]:
 
 
 def _statement(statement: Statement, spelling: Mapping[str, str]) -> str:
+    name = text(Access(statement.writes, ()), spelling)
     if isinstance(statement, Map):
         sign = "+=" if statement.accumulate else "="
         word = "max" if statement.maximum else "sum"
         over = f"{word} over {', '.join(statement.over)} of " if statement.over else ""
-        target = text(Access(statement.target.array, ()), spelling)
-        shifts = [f"{n}{off:+d}" if off else n for n, off in statement.target.index]
-        target += f"[{', '.join(shifts)}]" if shifts else ""
-        line = f"{target} {sign} {over}{text(statement.expr, spelling)}"
+        places = [f"{n}{off:+d}" if off else n for n, off in statement.target.index]
+        index = f"[{', '.join(places)}]" if places else ""
+        line = f"{name}{index} {sign} {over}{text(statement.expr, spelling)}"
     elif isinstance(statement, Ghost):
-        line = f"fill the ghosts of {statement.array} along {statement.axis}"
+        line = f"fill the ghosts of {name} along {statement.axis}"
     elif isinstance(statement, Fold):
-        line = f"fold the ghosts of {statement.array} along {statement.ghost.axis}"
+        line = f"fold the ghosts of {name} along {statement.ghost.axis}"
     else:
         assert isinstance(statement, Clear)
-        what = f"the ghosts of {statement.array}" if statement.ghosts_only else None
-        line = f"clear {what or statement.array}"
+        line = f"clear {'the ghosts of ' if statement.ghosts_only else ''}{name}"
     place = f", {statement.origin.location}" if statement.origin.location else ""
     return f"{line}    # {' '.join(statement.origin.text.split())}{place}"
 

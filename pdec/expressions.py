@@ -56,7 +56,7 @@ def translate(node: tree.Expr, scope: Builder) -> Typed:
 def _translated(node: tree.Expr, scope: Builder) -> Typed:
     """Like ``translate``, but ∇z may stand alone: it is on its way into a product."""
     handler: Callable[[Any, Builder], Typed] = _HANDLERS[type(node)]
-    return bounded(handler(node, scope), scope, scope.constants, scope.definitions)
+    return bounded(handler(node, scope), scope)
 
 
 def number(node: tree.Expr, scope: Builder, what: str) -> float:
@@ -101,7 +101,7 @@ def _name(node: tree.Name, scope: Builder) -> Typed:
         variable = scope.variables[name]
         domain = frozenset(variable.domain)
         return Typed(variable.array.element(), variable.shape, domain, node.span)
-    if name in scope.definitions or name in scope.pending:
+    if scope.defines(name):
         definition = scope.definition(name, node.span)
         return Typed(definition.element, definition.shape, definition.domain, node.span)
     if name in scope.axes:
@@ -286,9 +286,7 @@ def _call(
     if scope.arguments or not any(per_sample(a.expr) for a in arguments):
         return apply(arguments, scope, span)
     named = tuple(_named_argument(argument, scope) for argument in arguments)
-    value = bounded(
-        apply(named, scope, span), scope, scope.constants, scope.definitions
-    )
+    value = bounded(apply(named, scope, span), scope)
     hint = "_".join(
         [name.name, *(a.expr.array for a in named if isinstance(a.expr, Access))]
     )

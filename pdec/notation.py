@@ -163,7 +163,9 @@ class _Latex(LatexPrinter):
         return f"{{{name}}}_{{[{', '.join(shifts)}]}}" if shifts else name
 
     def _print_Constant(self, expr: Constant, **_: Any) -> str:
-        return self._name(str(expr.name))
+        name = str(expr.name)
+        spacing = len(name) == 2 and name[0] == "d" and name not in self.spelling
+        return rf"\Delta {name[1]}" if spacing or name == "dt" else self._name(name)
 
     def _print_IndexValue(self, expr: IndexValue, **_: Any) -> str:
         return self._name(expr.index_name)
@@ -192,10 +194,6 @@ class _Latex(LatexPrinter):
         stem, supers, subs = split_super_sub(
             base.removesuffix("_next") if following else base
         )
-        if (
-            len(stem) == 2 and stem[0] == "d" and not subs
-        ):  # the spacing Δx, the step Δt
-            return rf"\Delta {stem[1]}"
         written = str(translate(stem))
         if len(written) > 1 and not written.startswith("\\"):
             written = rf"\mathrm{{{written}}}"

@@ -163,7 +163,7 @@ def _setting(
         accuracy = integer(value, scope, "the accuracy", least=2)
         if accuracy not in (2, 4, 6):
             scope.fail("the accuracy of stencils is 2, 4 or 6", value.span)
-        found[key] = accuracy
+        found[key] = scope.accuracy = accuracy
     else:
         assert isinstance(value, tree.Name)
         known = DTYPES if key == "dtype" else tuple(discover("pdec.schemes", Scheme))

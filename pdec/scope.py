@@ -65,6 +65,7 @@ class Builder:
     definitions: dict[str, Definition] = field(default_factory=dict)
     pending: dict[str, tree.Equation] = field(default_factory=dict)
     steps: int = 1
+    accuracy: int = 2
     every: int | None = None
     kernels: dict[str, tree.KernelStatement] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -267,6 +268,11 @@ class Builder:
         return f"'{self.spellings[name]}' is defined by itself{how}"
 
     # --- intermediate values -------------------------------------------------------
+
+    def defines(self, name: str) -> bool:
+        """Whether the user wrote a definition of this name; made-up names do not count."""
+        known = self.definitions.get(name)
+        return name in self.pending or (known is not None and known.written)
 
     def definition(self, name: str, span: Span) -> Definition:
         """The meaning of a definition of the user's, worked out when first needed."""

@@ -18,7 +18,7 @@ from pdec.expressions import number, translate
 from pdec.model import Condition
 from pdec.scope import Builder
 from pdec.statements import Role
-from pdec.symbolic import TIME, Access, Partial
+from pdec.symbolic import TIME, Access, Constant, Partial
 
 Key = tuple[str, str, int]
 Guard = Callable[..., Any]
@@ -142,7 +142,7 @@ def _condition(
         )
     rest = flat.xreplace({value: sympy.S.Zero, slope: sympy.S.Zero})
     outward = b * side
-    if a == 0 and outward == 0:
+    if _vanishes(a, scope) and _vanishes(outward, scope):
         scope.fail(
             "this boundary condition says nothing about the field", statement.span
         )
@@ -153,6 +153,13 @@ def _condition(
         )
     kind = _kind(a, outward, statement, scope)
     return element.array, Condition(kind, a, outward, -rest, statement.span)
+
+
+def _vanishes(expr: sympy.Expr, scope: Builder) -> bool:
+    """Tell whether an expression in constants alone is zero."""
+    values = {c: scope.constants.get(str(c.name)) for c in expr.atoms(Constant)}
+    known = {c: sympy.Float(v) for c, v in values.items() if v is not None}
+    return bool(expr.xreplace(known) == 0)
 
 
 def _is_field(access: Access, scope: Builder) -> bool:

@@ -52,7 +52,7 @@ def test_digits_are_learnt_end_to_end(
 ) -> None:
     script.main(["--images", "300", "--iterations", "8", "--output", str(tmp_path)])
     results = {r["name"]: r for r in json.loads((tmp_path / "digits.json").read_text())}
-    assert list(results) == ["digits", "digits_channels", "logistic regression"]
+    assert list(results) == ["digits", "digits_channels", "logistic"]
     assert [r["parameters"] for r in results.values()] == [11770, 16898, 7850]
     for result in results.values():
         assert result["mean"] > 0.5  # a tenth is chance
