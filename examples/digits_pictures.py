@@ -74,7 +74,7 @@ def draw_fields(model: ModuleType, params: Params, images: Array) -> Figure:
         vx, vy, angles="xy", scale=fast / 2, scale_units="xy", width=0.005
     )
     axes[0, 0].quiverkey(
-        arrows, 0.06, 0.94, fast, f"{fast:g} γ pixels", labelpos="E", coordinates="axes"
+        arrows, 0.1, 0.94, fast, f"{fast:g} γ pixels", labelpos="E", coordinates="axes"
     )
     return figure
 

@@ -21,7 +21,7 @@ from pdec.contracts import Scheme, discover
 from pdec.errors import Diagnostic, ModelErrors
 from pdec.ghosts import ghost_cells, least_cells
 from pdec.lowering import Lowering, Tables
-from pdec.model import GridAxis, Model
+from pdec.model import Condition, GridAxis, Model
 from pdec.notation import text
 from pdec.parser import parse
 from pdec.source import from_text
@@ -43,6 +43,7 @@ from pdec.symbolic import BATCH, Access, accesses
 from pdec.symbolic import Constant as Symbolic
 
 LOSS = "loss"
+MAX_WEIGHT = 1e12  # of a cell in a ghost; beyond it, rounding alone keeps it finite
 
 
 def discretise(model: Model) -> Program:
@@ -320,8 +321,8 @@ def _ghosts(array: Array, tables: Tables) -> list[Ghost]:
             ghost = ghost_cells(
                 array.name, grid, axis.ghosts, model.accuracy, (low, high), origin
             )
-            for condition, rows in zip((low, high), (ghost.low, ghost.high), strict=True):
-                _check_wall(model, grid, condition, rows)
+            _check_wall(model, grid, low, ghost.low)
+            _check_wall(model, grid, high, ghost.high)
             named = partial(_named_row, tables, axis.name)
             found.append(
                 replace(
@@ -339,17 +340,19 @@ def _check_wall(
     condition: Condition | None,
     rows: tuple[GhostRow, ...],
 ) -> None:
-    """A condition must determine what stands beyond the wall: a p(0) + b ∂p/∂n(0) = g
-    has no solution p where its left side vanishes for the polynomials that remain.
+    """A condition must determine the polynomial that passes through the cells.
+
+    a p(0) + b ∂p/∂n(0) = g does not where its left side is 0 for the one that vanishes
+    in them all.
     """
     if condition is None:
         return
     numbers = {**model.constants, f"d{axis.name}": axis.spacing}
-    for weight in (w for row in rows for w in (*(w for *_, w in row.cells), row.value)):
-        values = {
-            symbol: sympy.Float(numbers[str(symbol.name)])
-            for symbol in weight.atoms(Constant)
-        }
+    for weight in (weight for row in rows for *_, weight in row.cells):
+        names = {symbol: str(symbol.name) for symbol in weight.free_symbols}
+        if not numbers.keys() >= set(names.values()):
+            continue  # known only when the module runs
+        values = {symbol: sympy.Float(numbers[name]) for symbol, name in names.items()}
         value = weight.xreplace(values).evalf()
         if not value.is_real or not abs(float(value)) <= MAX_WEIGHT:
             message = "this boundary condition has no solution on this grid"

@@ -217,17 +217,22 @@ def _depths(line: tuple[Piece, ...]) -> list[int]:
 def _cut(
     line: tuple[Piece, ...], depths: list[int], within: tuple[int, int], width: int
 ) -> int:
-    """Choose where to break: the loosest place that fits, and of those the last."""
+    """Choose where to break: the loosest place that fits, and of those the last.
+
+    A place in the first third of the line is taken only where there is no other.
+    """
     start, end = within
-    best: tuple[int, int] | None = None
+    best: tuple[bool, int, int] | None = None
     chosen = end
     column = len(line[start].text)
     for place in range(start + 1, end):
         if column > width and best is not None:
             break
-        rank = _rank(line, depths, place)
-        if rank is not None and (best is None or rank <= best):
-            best, chosen = rank, place
+        loose = _rank(line, depths, place)
+        if loose is not None:
+            rank = (column < width // 3, *loose)
+            if best is None or rank <= best:
+                best, chosen = rank, place
         gap = _spaced(line, place)
         column += gap + len(line[place].text)
     return chosen

@@ -98,7 +98,8 @@ def _mathematics(code: str) -> str:
     """The part of a module that is the model's own: from its rule to the next one."""
     lines = code.splitlines(keepends=True)
     rules = [at for at, line in enumerate(lines) if line.startswith("# --- ")]
-    for at, end in zip(rules, [*rules[1:], len(lines)], strict=True):
+    for place, at in enumerate(rules):
         if lines[at].startswith("# --- mathematics"):
+            end = [*rules, len(lines)][place + 1]
             return "".join(lines[at:end]).rstrip() + "\n"
     return code

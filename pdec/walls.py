@@ -159,7 +159,7 @@ def _vanishes(expr: sympy.Expr, scope: Builder) -> bool:
     """Tell whether an expression in constants alone is zero."""
     values = {c: scope.constants.get(str(c.name)) for c in expr.atoms(Constant)}
     known = {c: sympy.Float(v) for c, v in values.items() if v is not None}
-    return bool(expr.xreplace(known) == 0)
+    return bool(expr.xreplace(known).is_zero)
 
 
 def _is_field(access: Access, scope: Builder) -> bool:

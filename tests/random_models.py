@@ -23,7 +23,7 @@ FUNCTIONS = (
     "gelu(s)",
     "silu(s)",
     "exp(-s²)",
-    "tanh(s)²(1 - s/4)",
+    "tanh²(s)(1 - s/4)",
     "where(s, tanh(s), 2 tanh(s/2))",
 )
 NUMBERS = ("0.5", "0.25", "1.5", "2", "0.1", "3e-1")
@@ -79,18 +79,28 @@ class _Writer:
     def chance(self, probability: float) -> bool:
         return self.draw.random() < probability
 
-    def parameter(self, *, small: bool, shape: tuple[str, ...] | None = None) -> str:
+    def parameter(
+        self,
+        *,
+        small: bool,
+        shape: tuple[str, ...] | None = None,
+        steady: bool = False,
+    ) -> str:
         """Declare a parameter (or take one again) and return its name."""
         if shape is None:
             shape = self.draw.choice(((), (self.dim,))) if self.dim else ()
-        same = [p for p in self.parameters if p.shape == shape]
+        same = [
+            p
+            for p in self.parameters
+            if p.shape == shape and not (steady and "t" in p.domain)
+        ]
         if same and self.chance(0.25):
             return self.draw.choice(same).name
         taken = {item.name for item in self.parameters}
         free = [name for name in NAMES if name not in taken]
         name = self.draw.choice(free) if free else f"P{len(taken)}"
         domain = tuple(axis for axis in self.axes if self.chance(0.35))
-        domain += ("t",) if self.chance(0.25) else ()
+        domain += ("t",) if self.chance(0.25) and not steady else ()
         self.parameters.append(_Parameter(name, shape, domain))
         written = name + (f"[{', '.join(shape)}]" if shape else "")
         written += f"({', '.join(domain)})" if domain else ""
@@ -157,7 +167,9 @@ def _state(write: _Writer) -> None:
     if write.chance(0.2):
         write.inputs.append("img")
         write.lines.append(f"input img{write.over}")
-        lift = write.parameter(small=False, shape=(write.dim,)) if write.dim else "2"
+        lift = "2"
+        if write.dim:
+            lift = write.parameter(small=False, shape=(write.dim,), steady=True)
         for name in write.fields:
             write.lines.append(f"at t = 0: {name} = {lift} img")
 
