@@ -124,7 +124,7 @@ def linearise(block: Block, arrays: dict[str, Array]) -> Derived:
             continue
         assert isinstance(statement, Map)
         if statement.writes in active:
-            statements.append(_tangent(statement, active))
+            statements.append(_tangent(statement, arrays, active))
     return Derived(
         _needed(block, statements), Block(f"{block.name}_jvp", tuple(statements))
     )
@@ -320,12 +320,16 @@ def _needed(block: Block, statements: Iterable[Statement]) -> Block:
 # --- tangents -------------------------------------------------------------------------
 
 
-def _tangent(statement: Map, active: set[str]) -> Map:
-    """Ṫ = Σ_over Σ_u ∂e/∂u u̇."""
+def _tangent(statement: Map, arrays: dict[str, Array], active: set[str]) -> Map:
+    """Ṫ = Σ_over Σ_u ∂e/∂u u̇; an index that no u̇ has is a factor, its length."""
     terms = [
         sympy.factor_terms(slope) * access.of(dot(access.array))
         for access, slope in _partials(statement, active)
     ]
     what = Origin(f"tangent of {statement.origin.text}", statement.origin.location)
     target = statement.target.of(dot(statement.writes))
-    return Map(target, sympy.Add(*terms), what, statement.over)
+    value = sympy.Add(*terms)
+    absent = set(statement.over) - indices_of(value)
+    value *= math.prod(_size(name, statement, arrays) for name in absent)
+    over = tuple(name for name in statement.over if name not in absent)
+    return Map(target, value, what, over)

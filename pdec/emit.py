@@ -27,7 +27,7 @@ def emit(derivation: Derivation, *, target: str, options: Mapping[str, float]) -
     model, features = derivation.model, features_of(derivation)
     names = Names(runtime.reserved_names())
     program = derivation.program
-    names.claim(program.constants)
+    names.claim_globals(program.constants)
     names.claim(name for name in program.arrays if "~" not in name)
     private = {s.writes for s in program.penalty.statements}
     module = Module(program.arrays, model.axis_names, names, private=private)

@@ -37,10 +37,12 @@ from pdec.model import Typed
 from pdec.readings import (
     doubt_negative_base,
     is_reference,
+    raised_reference,
     refuse_differentials,
     refuse_evaluation,
     refuse_power_behind_axis,
     refuse_raised_argument,
+    refuse_raised_reference,
     refuse_split_divisor,
 )
 from pdec.scope import MOMENTS, Builder, Mistake
@@ -93,7 +95,7 @@ def _name(node: tree.Name, scope: Builder) -> Typed:
     argument = scope.arguments.get(name)
     if argument is not None:
         return Typed(argument, (), NUMBER, node.span)
-    if name == "pi" and name not in scope.constants:
+    if name == "pi" and name not in scope.declared:
         return Typed(sympy.pi, (), NUMBER, node.span)
     if name in scope.constants:
         return Typed(Constant(name), (), NUMBER, node.span)
@@ -223,11 +225,14 @@ def _operand(
     if isinstance(item, tree.Derivative):
         return _derivative_of(items, position, scope)
     if isinstance(item, tree.Root):
+        refuse_raised_reference(item.span, items[position + 1 :], scope)
         inner, end = _operand(items, position + 1, scope)
         return _call(
             tree.Name("√", "sqrt", item.span), (inner,), inner.span, scope
         ), end
     name = item.base if isinstance(item, tree.Power) else item
+    if isinstance(item, tree.Index | tree.Transpose) and not _is_call(item.base, scope):
+        name = item.base  # A[0, 1](x), Aᵀ(x): references, too
     if isinstance(item, tree.Name) and item.name == MOMENTS:
         return _moments_of(items, position, scope)
     if isinstance(name, tree.Name) and isinstance(following, tree.Group):
@@ -241,14 +246,25 @@ def _operand(
                 value = raised(value, translate(item.exponent, scope), span, scope)
             return value, position + 2
         if is_reference(name, following, scope):
-            return translate(name, scope), position + 2
+            return translate(item, scope), position + 2
         if not scope.knows(name.name):
             scope.unknown(name, called=len(name.text) > 1)
         refuse_evaluation(name, following, scope)
+    elif isinstance(item, tree.Name) and (
+        reference := raised_reference(item, following, scope)
+    ):
+        return translate(reference, scope), position + 2
     elif isinstance(item, tree.Name) and scope.is_function(item.name):
         refuse_raised_argument(item, following, scope)
         _refuse_lone_function(item, following, scope)
+    elif isinstance(item, tree.Name) and isinstance(following, tree.Power):
+        if isinstance(following.base, tree.Group):
+            refuse_evaluation(item, following.base, scope)
     return _translated(item, scope), position + 1
+
+
+def _is_call(node: tree.Expr, scope: Builder) -> bool:
+    return isinstance(node, tree.Name) and scope.is_function(node.name)
 
 
 def _moments_of(
@@ -324,6 +340,8 @@ def _derivative_of(
             scope.unknown_axis(letters.text, letters.span)
     if position >= len(items):
         scope.fail("this derivative has no operand", sign.span, f"write `{sign.text}z`")
+    mark = Span(sign.span.start, items[position - 1].span.end)
+    refuse_raised_reference(mark, items[position:], scope)
     operand, end = _operand(items, position, scope)
     span = Span(sign.span.start, operand.span.end)
     if sign.kind == "divergence":

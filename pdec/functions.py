@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import sympy
 
 
@@ -25,6 +27,13 @@ class softplus(sympy.Function):
 
     is_real = True
 
+    @classmethod
+    def eval(cls, s: sympy.Expr) -> sympy.Expr | None:
+        if not s.is_number:
+            return None
+        value = float(s)
+        return sympy.Float(max(value, 0.0) + math.log1p(math.exp(-abs(value))))
+
     def fdiff(self, argindex: int = 1) -> sympy.Expr:
         return (1 + sympy.tanh(self.args[0] / 2)) / 2
 
@@ -33,6 +42,12 @@ class Maximum(sympy.Function):
     """The larger of two values; at a tie the slope belongs to the second."""
 
     is_real = True
+
+    @classmethod
+    def eval(cls, first: sympy.Expr, second: sympy.Expr) -> sympy.Expr | None:
+        if first.is_number and second.is_number:
+            return first if first > second else second
+        return None
 
     def fdiff(self, argindex: int = 1) -> sympy.Expr:
         first = Step(self.args[0] - self.args[1])
@@ -44,6 +59,12 @@ class Minimum(sympy.Function):
 
     is_real = True
 
+    @classmethod
+    def eval(cls, first: sympy.Expr, second: sympy.Expr) -> sympy.Expr | None:
+        if first.is_number and second.is_number:
+            return first if first < second else second
+        return None
+
     def fdiff(self, argindex: int = 1) -> sympy.Expr:
         first = Step(self.args[1] - self.args[0])
         return first if argindex == 1 else 1 - first
@@ -53,6 +74,14 @@ class Select(sympy.Function):
     """``Select(c, a, b)``: a where c > 0, else b; the derivative selects likewise."""
 
     is_real = True
+
+    @classmethod
+    def eval(
+        cls, condition: sympy.Expr, yes: sympy.Expr, no: sympy.Expr
+    ) -> sympy.Expr | None:
+        if condition.is_number:
+            return yes if condition > 0 else no
+        return None
 
     def _eval_derivative(self, symbol: sympy.Symbol) -> sympy.Expr:
         condition, yes, no = self.args

@@ -11,6 +11,7 @@ are collected, and coefficients made of parameters alone move to the coefficient
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -162,7 +163,13 @@ class Lowering:
         ``ready`` says that the expression has been lowered already.
         """
         value = expr if ready else self.lowered(expr)
+        absent = set(over) & set(self.model.axes) - indices_of(value)
+        if absent and not maximum:  # a sum of equal terms, as in mean(a + 0 x)
+            value *= math.prod(self.model.axes[axis].size for axis in absent)
+        over = tuple(name for name in over if name not in absent)
         if per_sample(value):
+            if over and not maximum:
+                value, over = _absorbed(value, over)
             value = self._collected(value, target, origin, over)
         elif value.has(Contraction):
             value, summed = self.tables.uncontracted(value, target.array, origin)
@@ -283,9 +290,13 @@ class Lowering:
             placed = [(s, self._basis(b, target, origin)) for s, b in members]
             if sympy.count_ops(coefficient) > 6 and not coefficient.atoms(Access):
                 coefficient = self.tables.number(coefficient, f"{target.array}_weight")
-            if not over and _costly(coefficient, stencil):
-                where = _suffix([b for _, b in members], self.model.axis_names)
-                hint = f"{target.array}_{where}"
+            where = _suffix([b for _, b in members], self.model.axis_names)
+            hint = f"{target.array}_{where}"
+            if over:
+                scalar, array = _split(coefficient)
+                if not isinstance(array, Access) and array.atoms(Access):
+                    coefficient = scalar * self.tables.hoist(array, hint, origin)
+            elif _costly(coefficient, stencil):
                 coefficient = self.tables.hoist(coefficient, hint, origin)
             group = sympy.Add(*(sign * basis for sign, basis in placed))
             terms.append(coefficient * group)
@@ -334,6 +345,27 @@ def _computing(
     target: Access, expr: sympy.Expr, model: Model, origin: Origin
 ) -> Origin:
     return Origin(f"{target.array} = {text(expr, model.spellings)}", origin.location)
+
+
+def _absorbed(
+    expr: sympy.Expr, over: tuple[str, ...]
+) -> tuple[sympy.Expr, tuple[str, ...]]:
+    """Let a sum over cells of a sum over channels be one sum over both."""
+    factors = sympy.Mul.make_args(expr)
+    inside = [factor for factor in factors if isinstance(factor, Contraction)]
+    others = sympy.Mul(*(f for f in factors if not isinstance(f, Contraction)))
+    if len(inside) != 1 or others.has(Contraction):
+        return expr, over
+    inner, index = inside[0].args
+    return inner * others, (*over, str(index))
+
+
+def _split(coefficient: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr]:
+    """A coefficient as (scalar, what varies along an index)."""
+    factors = sympy.Mul.make_args(coefficient)
+    varying = [f for f in factors if indices_of(f)]
+    scalars = [f for f in factors if not indices_of(f)]
+    return sympy.Mul(*scalars), sympy.Mul(*varying)
 
 
 def _place_key(members: list[tuple[int, sympy.Expr]]) -> tuple[object, ...]:

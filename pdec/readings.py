@@ -9,6 +9,8 @@ offered:
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import sympy
 
 from pdec import tree
@@ -17,7 +19,7 @@ from pdec.lines import shown
 from pdec.model import Typed
 from pdec.scope import Builder
 from pdec.source import Span
-from pdec.symbolic import Access, Constant
+from pdec.symbolic import TIME, Access, Constant
 
 _DEPTH = 4  # how many definitions are looked through for the sign of a value
 
@@ -26,11 +28,37 @@ def is_reference(name: tree.Name, group: tree.Group, scope: Builder) -> bool:
     """Whether ``W0(x)``, with exactly the declared axes, is a reference to W0."""
     variable = scope.variables.get(name.name)
     names = [item.name if isinstance(item, tree.Name) else None for item in group.items]
-    return variable is not None and bool(names) and names == list(variable.domain)
+    if variable is None or not names or None in names:
+        return False
+    return sorted(map(str, names)) == sorted(variable.domain)
+
+
+def raised_reference(
+    name: tree.Name, following: tree.Expr | None, scope: Builder
+) -> tree.Expr | None:
+    """``b(x)²`` with the declared axes as ``b²``, ``A(x)ᵀ`` as ``Aᵀ``."""
+    if isinstance(following, tree.Group):
+        return name if is_reference(name, following, scope) else None
+    if not isinstance(following, tree.Power | tree.Index | tree.Transpose):
+        return None
+    base = raised_reference(name, following.base, scope)
+    span = Span(name.span.start, following.span.end)
+    return None if base is None else replace(following, base=base, span=span)
 
 
 def refuse_evaluation(name: tree.Name, group: tree.Group, scope: Builder) -> None:
-    """``z(0)`` looks like an evaluation at a point, which the language has not."""
+    """``z(0)`` looks like an evaluation at a point, which the language has not.
+
+    ``a(x)`` with an a that was not declared with (x) looks like a reference to it.
+    """
+    (first, *_) = group.items
+    axis = isinstance(first, tree.Name) and first.name in (*scope.axes, TIME)
+    if isinstance(first, tree.Name) and axis and not scope.arguments:
+        scope.fail(
+            f"'{name.text}' was not declared with {_text(group.span, scope)}",
+            Span(name.span.start, group.span.end),
+            f"a reference is `{name.text}`; a product is `{name.text} {first.text}`",
+        )
     variable = scope.variables.get(name.name)
     points = all(isinstance(item, tree.Number) for item in group.items)
     if variable is not None and (points or len(group.items) > 1):
@@ -119,6 +147,27 @@ def refuse_power_behind_axis(
     raised = _text(Span(power.base.span.end, end), scope)
     first, second = f"{mark} ({whole})", f"({mark} {base}){raised}"
     _two_ways(Span(sign.span.start, end), first, second, scope)
+
+
+def refuse_raised_reference(
+    mark: Span, items: tuple[tree.Expr, ...], scope: Builder
+) -> None:
+    """``∂b(x)²`` is ∂(b²) to one reader and (∂b)² to another; items: from b on."""
+    if len(items) < 2 or not isinstance(items[0], tree.Name):
+        return
+    name, following = items[:2]
+    if isinstance(following, tree.Group):
+        return
+    if raised_reference(name, following, scope) is None:
+        return
+    base = following
+    while isinstance(base, tree.Power | tree.Index | tree.Transpose):
+        base = base.base
+    sign, end = _text(mark, scope), following.span.end
+    plain = _text(Span(name.span.start, base.span.end), scope)
+    behind = _text(Span(base.span.end, end), scope)
+    first, second = f"{sign}({plain}{behind})", f"({sign} {plain}){behind}"
+    _two_ways(Span(mark.start, end), first, second, scope)
 
 
 def doubt_negative_base(

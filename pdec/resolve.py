@@ -130,6 +130,7 @@ def _settings(
             "add a line such as `steps 16`",
         )
     statements.guard(declare_all, statements, scope, overrides)
+    _refuse_spacings(scope)
     unknown = sorted(
         set(overrides) - {*scope.axes, *scope.dims, *scope.constants, "steps"}
     )
@@ -147,6 +148,15 @@ def _settings(
         equations.get("omega"),
         equations.get("dt"),
     )
+
+
+def _refuse_spacings(scope: Builder) -> None:
+    """``dx`` is the spacing of the axis x, in formulas and in the generated module."""
+    for axis in scope.axes:
+        name = f"d{axis}"
+        if name in scope.declared:
+            message = f"'{name}' is the spacing of the grid along {axis}"
+            scope.reporter.error(message, scope.declared[name], "choose another name")
 
 
 def _setting(

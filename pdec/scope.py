@@ -270,7 +270,7 @@ class Builder:
     # --- intermediate values -------------------------------------------------------
 
     def defines(self, name: str) -> bool:
-        """Whether the user wrote a definition of this name; made-up ones do not count."""
+        """Whether the user wrote this definition; made-up names do not count."""
         known = self.definitions.get(name)
         return name in self.pending or (known is not None and known.written)
 

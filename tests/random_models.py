@@ -52,6 +52,7 @@ class _Parameter:
     name: str
     shape: tuple[str, ...]
     domain: tuple[str, ...]
+    small: bool
 
 
 @dataclass
@@ -92,7 +93,7 @@ class _Writer:
         same = [
             p
             for p in self.parameters
-            if p.shape == shape and not (steady and "t" in p.domain)
+            if (p.shape, p.small) == (shape, small) and not (steady and "t" in p.domain)
         ]
         if same and self.chance(0.25):
             return self.draw.choice(same).name
@@ -101,7 +102,7 @@ class _Writer:
         name = self.draw.choice(free) if free else f"P{len(taken)}"
         domain = tuple(axis for axis in self.axes if self.chance(0.35))
         domain += ("t",) if self.chance(0.25) and not steady else ()
-        self.parameters.append(_Parameter(name, shape, domain))
+        self.parameters.append(_Parameter(name, shape, domain, small))
         written = name + (f"[{', '.join(shape)}]" if shape else "")
         written += f"({', '.join(domain)})" if domain else ""
         bound = self.draw.choice(("", "", "", " >= 0", " > 0 <= 4", " in (0, 3)"))

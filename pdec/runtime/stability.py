@@ -143,7 +143,7 @@ def _symbol(stencil: _Stencil, exact: bool) -> tuple[Array, list[Array]]:
     The modes are the grid's own where one stencil holds everywhere, otherwise a few.
     """
     cells = max(a.size for a in stencil.values())
-    most = max(8, int((2e6 / cells) ** (1.0 / len(_AXES))))
+    most = max(8, int((1e5 / cells) ** (1.0 / len(_AXES))))
     counts = [size if exact else min(size, most) for size, _, _ in _AXES]
     axes = [2.0 * math.pi * np.arange(n) / n for n in counts]
     theta = [t.ravel() for t in np.meshgrid(*axes, indexing="ij")]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import sympy
 
 from pdec.statements import Array, Map
-from pdec.symbolic import BATCH, Access, IndexValue
+from pdec.symbolic import BATCH, TIME, Access, IndexValue
 
 Product = tuple[sympy.Expr, Access, Access | None]
 
@@ -43,17 +43,18 @@ def matrix_product(
     axes: tuple[str, ...],
 ) -> tuple[Access, Access, bool, bool] | None:
     """A contraction A[i, k] u[batch, k, grid]: (A, u, A is transposed, grid is 2-D)."""
-    pair = sorted((left, right), key=lambda access: array_of(access.array).per_sample)
-    matrix, field = pair
+    ends = sorted((left, right), key=lambda access: array_of(access.array).per_sample)
+    matrix, field = ends
     if array_of(matrix.array).per_sample or not array_of(field.array).per_sample:
         return None
     grid = tuple(name for name in field.indices if name in axes)
     (summed, *more) = statement.over
-    if more or len(matrix.index) != 2 or len(grid) not in (1, 2):
+    pair = tuple(name for name in matrix.indices if name != TIME)
+    if more or len(pair) != 2 or matrix.picked or len(grid) not in (1, 2):
         return None
-    if field.indices != (BATCH, summed, *grid) or summed not in matrix.indices:
+    if field.indices != (BATCH, summed, *grid) or summed not in pair or field.picked:
         return None
-    free = next(name for name in matrix.indices if name != summed)
+    free = next(name for name in pair if name != summed)
     if statement.target.indices != (BATCH, free, *grid) or free in axes:
         return None
-    return matrix, field, matrix.indices[0] == summed, len(grid) == 2
+    return matrix, field, pair[0] == summed, len(grid) == 2

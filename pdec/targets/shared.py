@@ -9,7 +9,7 @@ import sympy
 
 from pdec.notation import term_key
 from pdec.statements import Array, Map
-from pdec.symbolic import TIME, Access, Constant, IndexValue, negative
+from pdec.symbolic import TIME, Access, Constant, IndexValue, indices_of, negative
 from pdec.targets.body import Body, split_mark
 from pdec.targets.inline import Inline
 from pdec.targets.layout import INDENT, WIDTH, call
@@ -45,6 +45,11 @@ def map_shared(body: Body, statement: Map) -> None:
         body.lines += call(f"{left} np.sum", arguments)
         return
     value = _shortened(body, inline, expr, WIDTH - len(INDENT) - len(left) - 1)
+    lacking = set(target.indices) - indices_of(expr)
+    if lacking and not (statement.accumulate or array.padded):
+        shape = str(array.padded_shape)
+        body.lines += call(f"{left} np.broadcast_to", [inline(value), shape])
+        return
     body.lines.append(f"{INDENT}{left} {inline(value)}")
 
 
