@@ -371,6 +371,7 @@ def _named_equation(
     scope.declare(name)
     if all(argument.name in scope.axes for argument in names):
         scope.pending[name.name] = replace(statement, left=name)
+        scope.located[name.name] = tuple(argument.name for argument in names)
         return
     arguments = [argument.name for argument in names]
     if len(set(arguments)) != len(arguments):

@@ -28,9 +28,10 @@ def is_reference(name: tree.Name, group: tree.Group, scope: Builder) -> bool:
     """Whether ``W0(x)``, with exactly the declared axes, is a reference to W0."""
     variable = scope.variables.get(name.name)
     names = [item.name if isinstance(item, tree.Name) else None for item in group.items]
-    if variable is None or not names or None in names:
+    domain = variable.domain if variable else scope.located.get(name.name, ())
+    if not domain or None in names:
         return False
-    return sorted(map(str, names)) == sorted(variable.domain)
+    return sorted(map(str, names)) == sorted(domain)
 
 
 def raised_reference(
@@ -51,6 +52,15 @@ def refuse_evaluation(name: tree.Name, group: tree.Group, scope: Builder) -> Non
 
     ``a(x)`` with an a that was not declared with (x) looks like a reference to it.
     """
+    located = scope.located.get(name.name)
+    if located is not None:
+        axes = ", ".join(located)
+        scope.fail(
+            f"'{name.text}({axes})' is a value of each cell, not a function",
+            Span(name.span.start, group.span.end),
+            f"a function's argument is not called {located[0]}, as the axis is: "
+            f"`{name.text}(s) = …`",
+        )
     (first, *_) = group.items
     axis = isinstance(first, tree.Name) and first.name in (*scope.axes, TIME)
     if isinstance(first, tree.Name) and axis and not scope.arguments:

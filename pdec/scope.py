@@ -64,6 +64,7 @@ class Builder:
     functions: dict[str, UserFunction] = field(default_factory=dict)
     definitions: dict[str, Definition] = field(default_factory=dict)
     pending: dict[str, tree.Equation] = field(default_factory=dict)
+    located: dict[str, tuple[str, ...]] = field(default_factory=dict)
     steps: int = 1
     accuracy: int = 2
     every: int | None = None

@@ -27,9 +27,10 @@ def pytest_collection_modifyitems(
 ) -> None:
     if config.getoption("--full"):
         return
-    for item in items:
-        if "slow" in item.keywords:
-            item.add_marker(pytest.mark.skip(reason="slow: runs with --full"))
+    slow = [item for item in items if "slow" in item.keywords]
+    if slow:  # the closing line counts them as deselected
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if "slow" not in item.keywords]
 
 
 @pytest.fixture(scope="session")

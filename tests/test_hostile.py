@@ -45,7 +45,7 @@ def nested(opening, inner, closing, count):
 
 
 def lines(count, line, first):
-    """A chain of definitions: ``line`` with {1} for a number and {0} for that before."""
+    """A chain of definitions: ``line`` with {1} for its number, {0} for the last."""
     chain = [line.format(k - 1, k) for k in range(1, count + 1)]
     return "\n".join([first, *chain])
 
@@ -214,12 +214,9 @@ def run(module):
 
 
 def roles_of(name, *, full):
-    """The roles that a name is tried in: all with --full, else two that rotate."""
-    roles = sorted(ROLES)
-    if full:
-        return roles
-    place = NAMES.index(name)
-    return sorted({SPECIAL[place % len(SPECIAL)], roles[place % len(roles)]})
+    """The roles that a name is tried in: all with --full, else one of them in turn."""
+    roles = [*SPECIAL, *sorted(ROLES)]
+    return sorted(ROLES) if full else [roles[NAMES.index(name) % len(roles)]]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -206,7 +206,7 @@ def _scales(point: _Point, rng: np.random.Generator) -> _Point:
             moves = math.sqrt(_dot(Jv, Jv))
             # what does not move it (a parameter of a readout) has no scale but its own
             scale = wanted / moves if moves > 0 else 0.1
-            own = math.sqrt(float(np.mean(value**2))) or math.inf
+            own = math.sqrt(float(np.mean(value**2))) or 1.0
             scales[entry][name] = np.asarray(min(scale, 0.1 * own))
     return scales
 

@@ -23,7 +23,9 @@ class Names:
     """Maps internal names to identifiers, each name to one and no two to the same."""
 
     def __init__(self, taken: Collection[str] = ()) -> None:
-        self._taken = NEEDED | set(taken) | set(keyword.kwlist) | {"float", "iter", "next"}
+        self._taken = (
+            NEEDED | set(taken) | set(keyword.kwlist) | {"float", "iter", "next"}
+        )
         self._known: dict[str, str] = {}
 
     def claim(self, names: Iterable[str]) -> None:
