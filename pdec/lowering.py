@@ -34,6 +34,8 @@ from pdec.symbolic import (
     map_accesses,
     ordered,
     per_sample,
+    rename_indices,
+    shift,
 )
 
 
@@ -147,6 +149,8 @@ class Lowering:
         self.states = dict(states or {})
         self.suffix = suffix
         self._done: dict[str, str] = {}
+        self._bound: set[str] = set()
+        self._written_out: dict[Access, sympy.Expr] = {}
 
     def assign(
         self,
@@ -179,6 +183,8 @@ class Lowering:
 
     def lowered(self, expr: sympy.Expr) -> sympy.Expr:
         """Replace derivatives by stencils, definitions by the arrays that hold them."""
+        self._bound = indices_of(expr)
+        self._written_out.clear()
         flat = apply_stencils(expr, self.model.accuracy, self._inline)
         for access in accesses(flat):
             if access.array in self.model.definitions:
@@ -214,14 +220,42 @@ class Lowering:
         """Write pointwise definitions out, so that their arrays can be shifted."""
         while True:
             found = {
-                access: self.model.definitions[access.array].expr
-                for access in expr.atoms(Access)
+                access: self._definition_at(access)
+                for access in accesses(expr)
                 if access.array in self.model.definitions
                 and not self.model.definitions[access.array].over
             }
             if not found:
                 return expr
             expr = expr.xreplace(found)
+            self._bound |= indices_of(expr)
+
+    def _definition_at(self, access: Access) -> sympy.Expr:
+        """A definition's expression with the indices of the element that is read.
+
+        V = A z read as V[k0]:  Σ_k0 A[i0, k0] z[k0]  →  Σ_k1 A[k0, k1] z[k1].
+        """
+        if access not in self._written_out:
+            definition = self.model.definitions[access.array]
+            expr = definition.expr
+            names: dict[str, str] = {}
+            for bound in sorted({str(c.args[1]) for c in expr.atoms(Contraction)}):
+                if bound in self._bound | set(access.places):
+                    taken = self._bound | indices_of(expr)
+                    names[bound] = next(
+                        k for n in range(1000) if (k := f"k{n}") not in taken
+                    )
+                    self._bound.add(names[bound])
+            expr = expr.xreplace(
+                {sympy.Symbol(k): sympy.Symbol(names[k]) for k in names}
+            )
+            own = definition.array.element().places
+            names |= {i: j for i, j in zip(own, access.places, strict=True) if i != j}
+            expr = rename_indices(expr, names)
+            for axis, offset in access.offsets.items():
+                expr = shift(expr, axis, offset)
+            self._written_out[access] = expr
+        return self._written_out[access]
 
     def define(self, definition: Definition) -> None:
         """Compute a definition once in this block, once a call if no sample enters."""
