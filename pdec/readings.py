@@ -165,12 +165,12 @@ def refuse_raised_reference(
     """``∂b(x)²`` is ∂(b²) to one reader and (∂b)² to another; items: from b on."""
     if len(items) < 2 or not isinstance(items[0], tree.Name):
         return
-    name, following = items[:2]
+    name, following = items[0], items[1]
     if isinstance(following, tree.Group):
         return
     if raised_reference(name, following, scope) is None:
         return
-    base = following
+    base: tree.Expr = following
     while isinstance(base, tree.Power | tree.Index | tree.Transpose):
         base = base.base
     sign, end = _text(mark, scope), following.span.end

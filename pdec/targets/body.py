@@ -66,7 +66,8 @@ class Module:
         return name
 
     def _free(self, name: str) -> bool:
-        return name not in self.scratch and name not in self.arrays
+        taken = name in self.scratch or name in self.arrays
+        return not taken and not self.names.knows(name)  # as a constant
 
 
 class Body:

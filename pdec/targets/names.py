@@ -38,6 +38,10 @@ class Names:
         for name in names:
             self._identify(name, self._taken | BUILTINS)
 
+    def knows(self, name: str) -> bool:
+        """Whether an internal name has its identifier already."""
+        return name in self._known
+
     def __call__(self, name: str) -> str:
         """The identifier of an internal name."""
         return self._identify(name, self._taken)
