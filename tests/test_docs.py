@@ -514,7 +514,7 @@ def _schemes() -> str:
 
 
 def _stages(text: str) -> str:
-    return "; ".join(f"`{line}`" for line in text.splitlines())
+    return "; ".join(f"`{line}`" for line in text.strip().splitlines())
 
 
 def _ghosts() -> str:
