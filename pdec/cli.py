@@ -205,12 +205,12 @@ def compile_command(
     epilog="""\b
 Examples:
   pdec check adr1d.npde
-  pdec check models/*.npde && echo all of them are right and stable
+  pdec check models/*.npde && echo right, and none of them unstable
   pdec check adr1d.npde --set x=1024          still stable on a finer grid?
 
 \b
 Exit status:
-  0  right and stable     2  something is to be mended     3  numerically unstable
+  0  right, not unstable  2  something is to be mended     3  numerically unstable
 
 \b
 --format json writes {"diagnostics": [...], "models": [...]} to the standard output: a

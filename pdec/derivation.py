@@ -13,7 +13,7 @@ import sympy
 from pdec import __version__
 from pdec.derive import Derivation
 from pdec.model import Model
-from pdec.notation import latex, text
+from pdec.notation import index_letter, latex, names_channels, text
 from pdec.statements import Block, Ghost, Map
 from pdec.symbolic import Access, negative
 from pdec.symbolic import Constant as Symbolic
@@ -122,14 +122,23 @@ def text_line(formula: Formula, spelling: Mapping[str, str]) -> str:
     if formula.right is None:
         return formula.left
     assert formula.target is not None
-    left = text(formula.target, spelling)
+    channels = _names_channels(formula)
+    left = text(formula.target, spelling, channels=channels)
     big = "max" if formula.maximum else "Σ"
-    total = f"{big}_{{{', '.join(formula.over)}}} " if formula.over else ""
+    letters = ", ".join(index_letter(name) for name in formula.over)
+    total = f"{big}_{{{letters}}} " if formula.over else ""
     minus = formula.sign == "+=" and negative(formula.right)
     value = -formula.right if minus else formula.right
-    right = text(value, spelling)
+    right = text(value, spelling, channels=channels)
     wrapped = f"({right})" if total and value.is_Add else right
     return f"{left} {'-=' if minus else formula.sign} {total}{wrapped}"
+
+
+def _names_channels(formula: Formula) -> bool:
+    """Whether a formula would lose its meaning without its channel indices."""
+    assert formula.target is not None and formula.right is not None
+    summed = any(index_letter(name) != name for name in formula.over)
+    return summed or names_channels(formula.target) or names_channels(formula.right)
 
 
 def stability_lines(derivation: Derivation) -> list[str]:
@@ -203,11 +212,14 @@ def latex_line(formula: Formula, spelling: Mapping[str, str]) -> str:
     assert formula.target is not None and formula.right is not None
     sign = r"\mathrel{+}=" if formula.sign == "+=" else "="
     big = r"\max" if formula.maximum else r"\sum"
-    indices = ", ".join(latex(sympy.Symbol(index)) for index in formula.over)
+    channels = _names_channels(formula)
+    letters = (index_letter(name) for name in formula.over)
+    indices = ", ".join(latex(sympy.Symbol(letter)) for letter in letters)
     total = rf"{big}_{{{indices}}} " if formula.over else ""
-    right = latex(formula.right, spelling)
+    right = latex(formula.right, spelling, channels=channels)
     inside = rf"\left({right}\right)" if total and formula.right.is_Add else right
-    return f"  {latex(formula.target, spelling)} &{sign} {total}{inside}"
+    left = latex(formula.target, spelling, channels=channels)
+    return f"  {left} &{sign} {total}{inside}"
 
 
 def _escaped(words: str) -> str:

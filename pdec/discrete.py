@@ -317,7 +317,7 @@ def _ghosts(array: Array, tables: Tables) -> list[Ghost]:
             grid = model.axes[axis.name]
             low = model.boundaries.get((field, axis.name, -1))
             high = model.boundaries.get((field, axis.name, 1))
-            origin = _wall_origin(model, grid, array, low is not None)
+            origin = _wall_origin(model, grid, array, field)
             ghost = ghost_cells(
                 array.name, grid, axis.ghosts, model.accuracy, (low, high), origin
             )
@@ -373,18 +373,16 @@ def _named_row(tables: Tables, axis: str, row: GhostRow) -> GhostRow:
     return GhostRow(cells, named(row.value))
 
 
-def _wall_origin(
-    model: Model, axis: GridAxis, array: Array, conditioned: bool
-) -> Origin:
+def _wall_origin(model: Model, axis: GridAxis, array: Array, field: str) -> Origin:
     if axis.periodic:
         return Origin(f"{axis.name} periodic", model.source.location(axis.span))
-    if not conditioned:
-        return Origin(f"{array.name} continued beyond the walls of {axis.name}", "")
     spans = {
         condition.span
-        for (_, name, _), condition in model.boundaries.items()
-        if name == axis.name
+        for (owner, name, _), condition in model.boundaries.items()
+        if (owner, name) == (field, axis.name)
     }
+    if not spans:
+        return Origin(f"{array.name} continued beyond the walls of {axis.name}", "")
     first = min(spans, key=lambda span: span.start)
     pieces = sorted(model.source.excerpt(span) for span in spans)
     return Origin("; ".join(pieces), model.source.location(first))

@@ -138,7 +138,9 @@ def _render_one(source: Source, item: Diagnostic) -> str:
     line, start, end = _clip(line, start, end)
     margin = " " * _width(line[:start])
     carets = "^" * max(_width(line[start:end]), 1)
-    text = f"{source.name}:{row}:{column}: {item.severity}: {item.message}"
+    text = (
+        f"{source.path or source.name}:{row}:{column}: {item.severity}: {item.message}"
+    )
     if line.strip():
         text += f"\n{_INDENT}{line.replace(chr(9), _TAB)}\n{_INDENT}{margin}{carets}"
     if item.hint:

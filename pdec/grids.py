@@ -15,11 +15,13 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from pdec import tree
+from pdec.errors import UsageError
 from pdec.expressions import integer, number
 from pdec.model import GridAxis
 from pdec.scope import Builder, Mistake
 
 MAX_AXES = 3
+MAX_LENGTH = 2**40
 STAND_IN = 64  # the length of an axis whose own could not be read
 
 _LEAST_LENGTH = 1e-50
@@ -98,11 +100,16 @@ def declare_dim(
         scope.failed.add(statement.name.name)
         raise
     name = statement.name.name
-    scope.dims[name] = _length(overrides.get(name, written))
+    scope.dims[name] = set_length(name, written, overrides)
 
 
-def _length(value: float) -> int:
-    return max(int(value), 1)
+def set_length(name: str, written: int, overrides: Mapping[str, float]) -> int:
+    """A length as written, or as set from outside: a whole number, at least 1."""
+    value = overrides.get(name, written)
+    if value != int(value) or not 1 <= value <= MAX_LENGTH:
+        wanted = "a length is a whole number, at least 1"
+        raise UsageError(f"--set {name}={value:g}: {wanted}")
+    return int(value)
 
 
 def declare_axis(
@@ -122,7 +129,7 @@ def declare_axis(
     except Mistake:
         size = STAND_IN
     low, high = _ends(axis, scope)
-    size = _length(overrides.get(name, size))
+    size = set_length(name, size, overrides)
     scope.axes[name] = GridAxis(name, size, low, high, axis.periodic, axis.span)
 
 

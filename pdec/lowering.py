@@ -63,6 +63,12 @@ class Tables:
         names = [hint, *(f"{hint}_{count}" for count in range(1, 10_000))]
         return next(name for name in names if name not in taken)
 
+    def unspelt(self, hint: str) -> str:
+        """A name for an array, always the same for a hint and none of the user's."""
+        taken = {*self.model.spellings, *self.model.definitions}
+        names = [hint, *(f"{hint}__{count}" for count in range(1, 10_000))]
+        return next(name for name in names if name not in taken)
+
     def new(
         self, hint: str, indices: Iterable[str], size_from: sympy.Expr, role: Role
     ) -> Access:
@@ -206,7 +212,7 @@ class Lowering:
 
     def _widened(self, name: str) -> str:
         """A copy, with ghost cells, of an array of parameters that is shifted."""
-        wide = f"{name}_wide"
+        wide = self.tables.unspelt(f"{name}_wide")
         if wide not in self.tables.arrays:
             array = self.tables.arrays[name]
             self.tables.add(replace(array, name=wide, role=Role.COEFFICIENT))
@@ -267,18 +273,19 @@ class Lowering:
         written = (
             name if not definition.written else self.model.spellings.get(name, name)
         )
-        label = (
-            excerpt
-            if definition.written and "=" in excerpt
-            else f"{written} = {excerpt}"
-        )
+        if definition.written and "=" in excerpt:
+            label = excerpt
+        elif definition.written:  # a matrix declared psd: what is trained is its factor
+            label = f"{written} = L Lᵀ, L = {definition.array.name}_factor"
+        else:
+            label = f"{written} = {excerpt}"
         origin = Origin(label, location)
         if not definition.array.per_sample:
             self._define_shared(definition, origin)
             return
         array = definition.array
         if self.suffix and self._depends_on_state(definition.expr):
-            array = replace(array, name=f"{name}{self.suffix}")
+            array = replace(array, name=self.tables.unspelt(f"{name}{self.suffix}"))
         self._done[name] = array.name
         self.tables.add(array)
         self.assign(

@@ -14,11 +14,13 @@ import sympy
 from sympy.printing.latex import LatexPrinter, translate
 from sympy.printing.pretty.pretty_symbology import split_super_sub
 
+from pdec.functions import Step
 from pdec.symbolic import (
     BATCH,
     Access,
     Constant,
     Contraction,
+    Equal,
     IndexValue,
     Partial,
     access_key,
@@ -31,14 +33,54 @@ _ACCENTS = {"": "", "bar": "\N{COMBINING MACRON}", "dot": "\N{COMBINING DOT ABOV
 _SUM, _PRODUCT, _UNIT = 0, 1, 2
 
 
-def text(expr: sympy.Expr, spelling: Mapping[str, str] | None = None) -> str:
-    """Write an expression as one line of Unicode."""
-    return _Text(spelling or {}).render(expr, _SUM)
+# How the compiler's channel indices are written; the batch and the cells stay unsaid.
+_LETTERS = {"i0": "i", "i1": "j", "i2": "m", "k0": "k", "k1": "l", "k2": "n"}
+
+
+def text(
+    expr: sympy.Expr,
+    spelling: Mapping[str, str] | None = None,
+    *,
+    channels: bool | None = None,
+) -> str:
+    """Write an expression as one line of Unicode.
+
+    Channel indices are written where ``channels`` says so, by default where leaving
+    them out would lose the meaning: in contractions and transposes.
+    """
+    shown = names_channels(expr) if channels is None else channels
+    return _Text(spelling or {}, shown).render(expr, _SUM)
+
+
+def index_letter(name: str) -> str:
+    """A channel index as a letter: i0 is i, k0 is k; other indices are themselves."""
+    return _LETTERS.get(name, name)
+
+
+def names_channels(expr: sympy.Expr) -> bool:
+    """Whether an element's channels are not simply those of the result, in order."""
+    for access in expr.atoms(Access):
+        own = [place for place in access.places if place in _LETTERS]
+        if own != [f"i{number}" for number in range(len(own))]:
+            return True
+    return False
+
+
+def _subscripts(access: Access, channels: bool) -> list[str]:
+    """What stands in brackets behind a name: channels, then steps to other cells."""
+    shown = []
+    for place, offset in access.index:
+        if place.isdigit() or (channels and place in _LETTERS):
+            shown.append(index_letter(place))
+        elif offset:
+            shown.append(f"{place}{offset:+d}")
+    return shown
 
 
 class _Text:
-    def __init__(self, spelling: Mapping[str, str]) -> None:
+    def __init__(self, spelling: Mapping[str, str], channels: bool) -> None:
         self.spelling = spelling
+        self.channels = channels
 
     def render(self, expr: sympy.Expr, tightness: int) -> str:
         level, written = self._dispatch(expr)
@@ -48,7 +90,7 @@ class _Text:
         if isinstance(expr, Access):
             return _UNIT, self._access(expr)
         if isinstance(expr, IndexValue):
-            return _UNIT, expr.index_name
+            return _UNIT, index_letter(expr.index_name)
         if isinstance(expr, sympy.Symbol):
             return _UNIT, self.spelling.get(expr.name, expr.name.rstrip("?"))
         if expr == sympy.pi:
@@ -64,7 +106,13 @@ class _Text:
         if isinstance(expr, Partial):
             return _UNIT, self._partial(expr)
         if isinstance(expr, Contraction):
-            return _PRODUCT, f"Σ_{expr.args[1]} {self.render(expr.args[0], _UNIT)}"
+            letter = index_letter(str(expr.args[1]))
+            return _PRODUCT, f"Σ_{letter} {self.render(expr.args[0], _UNIT)}"
+        if isinstance(expr, Equal):
+            left, right = (self.render(argument, _SUM) for argument in expr.args)
+            return _UNIT, f"[{left} = {right}]"
+        if isinstance(expr, Step):
+            return _UNIT, f"[{self.render(expr.args[0], _SUM)} > 0]"
         name = _FUNCTIONS.get(type(expr).__name__, type(expr).__name__)
         if isinstance(expr, sympy.exp):
             name = "exp"
@@ -79,8 +127,8 @@ class _Text:
             self.spelling.get(field, field) if nexts else self.spelling.get(base, base)
         )
         name += _ACCENTS[mark] + ("⁺" if nexts else "")
-        shifts = [f"{axis}{offset:+d}" for axis, offset in access.index if offset]
-        return f"{name}[{', '.join(shifts)}]" if shifts else name
+        shown = _subscripts(access, self.channels)
+        return f"{name}[{', '.join(shown)}]" if shown else name
 
     def _number(self, value: sympy.Expr) -> tuple[int, str]:
         if value.is_Rational and not value.is_Integer:
@@ -153,14 +201,15 @@ def _order_text(expr: sympy.Expr, found: list[Access]) -> str:
 class _Latex(LatexPrinter):
     """SymPy's LaTeX printer, taught the compiler's symbols."""
 
-    def __init__(self, spelling: Mapping[str, str]) -> None:
+    def __init__(self, spelling: Mapping[str, str], channels: bool) -> None:
         super().__init__({"mul_symbol": r"\,", "fold_short_frac": False})
         self.spelling = spelling
+        self.channels = channels
 
     def _print_Access(self, expr: Access, **_: Any) -> str:
         name = self._name(expr.array)
-        shifts = [f"{axis}{offset:+d}" for axis, offset in expr.index if offset]
-        return f"{{{name}}}_{{[{', '.join(shifts)}]}}" if shifts else name
+        shown = _subscripts(expr, self.channels)
+        return f"{{{name}}}_{{[{', '.join(shown)}]}}" if shown else name
 
     def _print_Constant(self, expr: Constant, **_: Any) -> str:
         name = str(expr.name)
@@ -168,7 +217,7 @@ class _Latex(LatexPrinter):
         return rf"\Delta {name[1]}" if spacing or name == "dt" else self._name(name)
 
     def _print_IndexValue(self, expr: IndexValue, **_: Any) -> str:
-        return self._name(expr.index_name)
+        return index_letter(expr.index_name)
 
     def _print_Symbol(self, expr: sympy.Symbol, *_: Any, **__: Any) -> str:
         return self._name(str(expr.name))
@@ -177,13 +226,24 @@ class _Latex(LatexPrinter):
         left, right = (self.doprint(argument) for argument in expr.args)
         return rf"\delta_{{{left},\,{right}}}"
 
+    def _print_Step(self, expr: sympy.Expr, **_: Any) -> str:
+        return rf"\left[{self.doprint(expr.args[0])} > 0\right]"
+
+    def _print_Maximum(self, expr: sympy.Expr, **_: Any) -> str:
+        inside = ",\\, ".join(self.doprint(argument) for argument in expr.args)
+        return rf"\max\left({inside}\right)"
+
+    def _print_Minimum(self, expr: sympy.Expr, **_: Any) -> str:
+        inside = ",\\, ".join(self.doprint(argument) for argument in expr.args)
+        return rf"\min\left({inside}\right)"
+
     def _print_Partial(self, expr: sympy.Expr, **_: Any) -> str:
         inner, axis, order, _bias = expr.args
         power = f"^{{{order}}}" if order > 1 else ""
         return rf"\partial_{{{axis}}}{power} {self.parenthesize(inner, 70)}"
 
     def _print_Contraction(self, expr: sympy.Expr, **_: Any) -> str:
-        index = self.doprint(expr.args[1])
+        index = index_letter(str(expr.args[1]))
         return rf"\sum_{{{index}}} {self.parenthesize(expr.args[0], 40)}"
 
     def _name(self, name: str) -> str:
@@ -207,6 +267,12 @@ class _Latex(LatexPrinter):
         return f"{written}_{{{below}}}{above}" if below else f"{written}{above}"
 
 
-def latex(expr: sympy.Expr, spelling: Mapping[str, str] | None = None) -> str:
-    """Write an expression as LaTeX."""
-    return str(_Latex(spelling or {}).doprint(expr))
+def latex(
+    expr: sympy.Expr,
+    spelling: Mapping[str, str] | None = None,
+    *,
+    channels: bool | None = None,
+) -> str:
+    """Write an expression as LaTeX; ``channels`` as for ``text``."""
+    shown = names_channels(expr) if channels is None else channels
+    return str(_Latex(spelling or {}, shown).doprint(expr))

@@ -24,6 +24,7 @@ from pdec.parser import parse_readable
 from pdec.recursion import deep_recursion
 from pdec.resolve import resolve
 from pdec.source import Source, read
+from pdec.spelling import canonical
 
 TARGETS = ("numpy",)
 Progress = Callable[[str], None]
@@ -59,6 +60,7 @@ def derive(
     Raises ``ModelErrors`` with every mistake of the model, ``UsageError`` for an
     override of something that it does not declare.
     """
+    overrides = {canonical(name): value for name, value in (overrides or {}).items()}
     tell = progress or (lambda stage: None)
     tell("parsing")
     reporter = Reporter(source)

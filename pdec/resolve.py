@@ -23,7 +23,7 @@ from pdec.declarations import declare_all, expression_names
 from pdec.equations import assignable, evolution, initial_state
 from pdec.errors import Reporter, UsageError, suggest
 from pdec.expressions import integer, translate
-from pdec.grids import constants
+from pdec.grids import constants, set_length
 from pdec.kernels import known
 from pdec.model import Definition, Model, Typed, Variable
 from pdec.scope import Builder, Mistake
@@ -137,9 +137,12 @@ def _settings(
     if unknown and not scope.reporter.wrong:
         known = [*scope.axes, *scope.dims, *scope.constants, "steps"]
         near = suggest(unknown[0], known) or ", ".join(known)
-        raise UsageError(
-            f"--set {unknown[0]}: the model has no such length; try {near}"
-        )
+        what = "the model has no such length or constant"
+        if unknown[0] in scope.variables:
+            what = "this is an array of the model, given when it runs"
+        elif unknown[0] in ("omega", "dt"):
+            what = "write it in terms of a const, and set that"
+        raise UsageError(f"--set {unknown[0]}: {what}; try {near}")
     return _Settings(
         name,
         int(str(found["accuracy"])),
@@ -168,7 +171,7 @@ def _setting(
     key, value = setting.key, setting.value
     if key == "steps":
         written = integer(value, scope, "the number of steps")
-        found[key] = scope.steps = int(overrides.get("steps", written))
+        found[key] = scope.steps = set_length("steps", written, overrides)
     elif key == "accuracy":
         accuracy = integer(value, scope, "the accuracy", least=2)
         if accuracy not in (2, 4, 6):

@@ -14,7 +14,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pdec.errors import Diagnostic, ModelErrors, UsageError
@@ -38,10 +38,11 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A model's text and the name under which errors report it."""
+    """A model's text, its file's base name and, for errors, the path that was given."""
 
     name: str
     text: str
+    path: str = ""
 
     def position(self, offset: int) -> tuple[int, int]:
         """Return the 1-based line and column of a code point."""
@@ -85,7 +86,7 @@ def read(path: str | os.PathLike[str]) -> Source:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"cannot read '{file}': {reason}") from None
-    return from_bytes(data, file.name)
+    return replace(from_bytes(data, file.name), path=str(path))
 
 
 def from_bytes(data: bytes, name: str = "<model>") -> Source:

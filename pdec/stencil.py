@@ -83,17 +83,12 @@ def _on_face(
             return side * (shift(value, axis, side) - value) / spacing(axis)
         value = apply_stencils(expr, accuracy, inline)
         return (value + shift(value, axis, side)) / 2
-    inlined = inline(expr)
-    if not _contains(inlined, axis):
-        value = apply_stencils(inlined, accuracy, inline)
-        shifted = shift(value, axis, side)
-        return value if shifted == value else (value + shifted) / 2
     if isinstance(expr, Access):
-        return _on_face(inlined, axis, side, accuracy, inline)
-    args = list(expr.args)
-    if expr.is_Mul:  # the mean of the whole coefficient, not of its factors
-        plain = [a for a in args if not _contains(inline(a), axis)]
-        moving = [a for a in plain if shift(inline(a), axis, side) != inline(a)]
-        rest = [a for a in args if a not in moving]
-        args = [sympy.Mul(*moving), *rest] if moving else rest
-    return expr.func(*(_on_face(a, axis, side, accuracy, inline) for a in args))
+        inlined = inline(expr)
+        if inlined != expr:
+            return _on_face(inlined, axis, side, accuracy, inline)
+        shifted = shift(expr, axis, side)
+        return expr if shifted == expr else (expr + shifted) / 2
+    if not expr.args:
+        return expr
+    return expr.func(*(_on_face(a, axis, side, accuracy, inline) for a in expr.args))

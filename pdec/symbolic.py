@@ -174,7 +174,7 @@ def map_accesses(
     expr: sympy.Expr, change: Callable[[Access], sympy.Expr]
 ) -> sympy.Expr:
     """Replace every array element by ``change(element)``."""
-    return expr.xreplace({access: change(access) for access in expr.atoms(Access)})
+    return expr.xreplace({access: change(access) for access in accesses(expr)})
 
 
 def shift(expr: sympy.Expr, axis: str, by: int) -> sympy.Expr:

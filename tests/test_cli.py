@@ -351,7 +351,7 @@ def test_errors_of_the_model(pipeline, model, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
-        "adr1d.npde:1:1: error: unknown name 'W9'",
+        f"{model}:1:1: error: unknown name 'W9'",
         "    model adr1d",
         "    ^^^^^",
         "hint: did you mean W0?",
@@ -364,7 +364,7 @@ def test_warnings_go_to_stderr(pipeline, model, capsys):
     assert run("compile", model, "-o", "-") == 0
     out, err = capsys.readouterr()
     assert out == CODE
-    assert err.startswith("adr1d.npde:1:1: warning: vanishes")
+    assert err.startswith(f"{model}:1:1: warning: vanishes")
 
 
 def test_usage_error(pipeline, model, capsys):
@@ -609,3 +609,19 @@ def test_compile_is_quick(model):
     start = processor_time()
     assert run_process("compile", model, "-o", Path(os.devnull)).returncode == 0
     assert processor_time() - start < 2
+
+
+@pytest.mark.parametrize("setting", ["x=0", "x=1.5", "x=-4", "steps=0", "steps=1.5"])
+def test_lengths_set_from_outside_are_whole_numbers(setting, tmp_path, capsys):
+    output = tmp_path / "out.py"
+    example = Path(__file__).parent.parent / "examples" / "adr1d.npde"
+    assert run("compile", example, "--set", setting, "-o", output) == 2
+    assert "a length is a whole number" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_names_of_settings_have_both_spellings(tmp_path):
+    output = tmp_path / "out.py"
+    example = Path(__file__).parent.parent / "examples" / "adr1d.npde"
+    assert run("compile", example, "--set", "γ=2", "-o", output) == 0
+    assert "gamma = 2.0" in output.read_text("utf-8")

@@ -79,7 +79,7 @@ def test_wrong_models_on_the_command_line(file, capsys, tmp_path):
     assert cli.main(["compile", str(file), "-o", str(output)]) == status
     err = capsys.readouterr().err
     assert "Traceback" not in err and "bug" not in err
-    assert err.startswith(f"{file.name}:") and output.exists() == (status == cli.OK)
+    assert err.startswith(f"{file}:") and output.exists() == (status == cli.OK)
 
 
 # --- for tools --------------------------------------------------------------------

@@ -79,8 +79,8 @@ def test_latex_of_the_readme_model(derivations):
 
 def test_a_maximum_is_no_sum(derivations):
     text = explain.explain(derivations["digits"])
-    assert "peak = max_{i0} logits" in text
-    assert r"\mathrm{peak} &= \max_{i_{0}} \mathrm{logits}" in explain.explain(
+    assert "peak = max_{i} logits[i]" in text
+    assert r"\mathrm{peak} &= \max_{i} {\mathrm{logits}}_{[i]}" in explain.explain(
         derivations["digits"], latex=True
     )
 
