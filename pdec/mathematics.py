@@ -14,10 +14,10 @@ import sympy
 from pdec.adjoint import bar
 from pdec.derive import Derivation
 from pdec.statements import Block, Map, Role, Statement
-from pdec.symbolic import Access, indices_of, ordered
+from pdec.symbolic import Access, accesses, indices_of, ordered
 from pdec.targets.body import Module
 from pdec.targets.inline import Inline
-from pdec.targets.layout import tuple_of
+from pdec.targets.layout import call, tuple_of
 from pdec.targets.numpy import Function
 from pdec.targets.shared import shared_operand
 
@@ -234,8 +234,12 @@ def _function(
     """Write one function from blocks, with lines of its own before and after them."""
     function = Function(module, f"def {head}", doc)
     function.lines += before
+    read = {a.array for block in blocks for s in block.maps for a in accesses(s.expr)}
     for name, value in (coordinates or {}).items():
-        function.make(name, f'c["{name}"]', value)
+        if name in read:
+            function.make(name, f'c["{name}"]', value)
+        else:  # by another function
+            function.lines += call(f'c["{name}"] = np.asarray', [value])
     function.add_all(statement for block in blocks for statement in block.statements)
     function.lines += after
     return function.text()

@@ -711,6 +711,16 @@ def test_spelling_reaches_the_generated_code():
     assert canonical("λ") == canonical("lambda") == "lambda_"
 
 
+def test_every_example_is_described() -> None:
+    page = (ROOT / "docs" / "examples.md").read_text("utf-8")
+    models = sorted((ROOT / "examples").glob("*.npde"))
+    assert models
+    for model in models:
+        assert f"(../examples/{model.name})" in page, (
+            f"docs/examples.md lacks {model.name}"
+        )
+
+
 if __name__ == "__main__":
     for page in PAGES:
         file = ROOT / page
