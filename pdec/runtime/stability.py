@@ -169,7 +169,9 @@ def _growth(
     ln|G| - max(0, ω (s Re Λ - 1)).
     """
     worst, intrinsic, wavelength = -math.inf, -math.inf, math.inf
-    for s in _SLOPES:
+    # beside the ends, the slope at which the equation itself neither grows nor decays
+    still = 1.0 / np.where(symbol.real == 0.0, math.inf, symbol.real)
+    for s in (*_SLOPES, np.clip(still, *_SLOPES)):
         own = omega * (s * symbol.real - 1.0)
         size = np.abs(1.0 - omega + omega * s * symbol)
         excess = np.log(np.maximum(size, 1e-300)) - np.maximum(own, 0.0)
