@@ -77,7 +77,7 @@ def stability(p: Arrays, omega: float | None = None) -> Stability:
     omega = float(_omega(c)) if omega is None else float(omega)
     stencil = {place: np.asarray(a, np.float64) for place, a in _stencil(c).items()}
     uniform = all(a.ndim == 0 for a in stencil.values())
-    exact = uniform and all(periodic for _, _, periodic in _AXES)
+    exact = uniform and _periodic()
     symbol, waves = _symbol(stencil, exact)
     growth, intrinsic, wavelength = _growth(symbol, waves, omega)
     limit_grid = _largest_omega(symbol)
@@ -87,6 +87,8 @@ def stability(p: Arrays, omega: float | None = None) -> Stability:
     if not exact and bound is not None and omega <= bound:
         basis = "certificate"
     numerical = _flag(growth)
+    if numerical == "stable" and basis == "heuristic" and not _periodic():
+        numerical = "unknown"  # the row beside a wall can be stiffer than those within
     return Stability(
         numerical=numerical,
         intrinsic="growth" if intrinsic > 1e-12 else "none",
@@ -119,6 +121,11 @@ def stability(p: Arrays, omega: float | None = None) -> Stability:
 _Stencil: TypeAlias = dict[tuple[int, ...], Array]
 
 
+def _periodic() -> bool:
+    """Tell whether no axis has walls."""
+    return all(periodic for _, _, periodic in _AXES)
+
+
 def _flag(growth: float) -> str:
     """Return the flag for an excess growth rate per step."""
     if growth <= 1e-12:
@@ -130,6 +137,8 @@ def _advice(numerical: str, omega: float, limit: float | None) -> str:
     """Return what to do."""
     if numerical == "stable":
         return "nothing to do"
+    if numerical == "unknown":
+        return "the cells within allow this ω; those beside the walls are not covered"
     if limit is None:
         return "no ω is stable: change the moments (more W2, or less W1 or W0)"
     if omega > limit:
@@ -204,7 +213,7 @@ def _certificate(stencil: _Stencil) -> float | None:
 
     It holds for coefficients that vary, for any slopes, and inside any walls that copy.
     """
-    if not all(periodic for _, _, periodic in _AXES):
+    if not _periodic():
         return None
     centre = tuple(0 for _ in _AXES)
     middle = stencil.get(centre, np.zeros(()))
