@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import sympy
 
 
@@ -87,3 +90,24 @@ class Select(sympy.Function):
         condition, yes, no = self.args
         yes, no = yes.diff(symbol), no.diff(symbol)
         return sympy.S.Zero if yes == no == 0 else Select(condition, yes, no)
+
+
+# How each function of the language is evaluated on arrays of points.
+NUMERIC: dict[type, Callable[..., Any]] = {
+    sympy.exp: np.exp,
+    sympy.log: np.log,
+    sympy.sin: np.sin,
+    sympy.cos: np.cos,
+    sympy.tan: np.tan,
+    sympy.tanh: np.tanh,
+    sympy.sinh: np.sinh,
+    sympy.cosh: np.cosh,
+    sympy.atan: np.arctan,
+    sympy.Abs: np.abs,
+    sympy.sign: np.sign,
+    Maximum: np.maximum,
+    Minimum: np.minimum,
+    Step: lambda s: np.heaviside(s, 0.0),
+    softplus: lambda s: np.logaddexp(0.0, s),
+    Select: lambda c, a, b: np.where(c > 0.0, a, b),
+}

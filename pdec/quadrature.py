@@ -12,7 +12,7 @@ quadrature of the integrand's derivative.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 import sympy
 from numpy.typing import NDArray
 
-from pdec.functions import Maximum, Minimum, Select, Step, softplus
+from pdec.functions import NUMERIC
 
 Values = NDArray[np.longdouble]
 PI = sympy.pi
@@ -99,25 +99,6 @@ def _table(rule: Rule, count: int) -> tuple[Values, Values]:
 
 # --- evaluation --------------------------------------------------------------------
 
-_FUNCTIONS: dict[type, Callable[..., Any]] = {
-    sympy.exp: np.exp,
-    sympy.log: np.log,
-    sympy.sin: np.sin,
-    sympy.cos: np.cos,
-    sympy.tan: np.tan,
-    sympy.tanh: np.tanh,
-    sympy.sinh: np.sinh,
-    sympy.cosh: np.cosh,
-    sympy.atan: np.arctan,
-    sympy.Abs: np.abs,
-    sympy.sign: np.sign,
-    Maximum: np.maximum,
-    Minimum: np.minimum,
-    Step: lambda s: np.heaviside(s, 0.0),
-    softplus: lambda s: np.logaddexp(0.0, s),
-    Select: lambda c, a, b: np.where(c > 0.0, a, b),
-}
-
 
 def sample(expr: sympy.Expr, points: Mapping[sympy.Symbol, Values]) -> Values:
     """The values of an expression at many points, node by node."""
@@ -139,7 +120,7 @@ def _value(expr: sympy.Expr, points: Mapping[sympy.Symbol, Values]) -> Any:
         return np.prod(np.broadcast_arrays(*values), axis=0)
     if expr.is_Pow:
         return _raised(values[0], expr.args[1], values[1])
-    return _FUNCTIONS[type(expr)](*values)
+    return NUMERIC[type(expr)](*values)
 
 
 def _raised(base: Any, exponent: sympy.Expr, value: Any) -> Any:

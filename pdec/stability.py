@@ -12,14 +12,13 @@ the range of f'; the generated module does the arithmetic.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import sympy
 from numpy.typing import NDArray
 
-from pdec.functions import Maximum, Minimum, Select, Step, softplus
+from pdec.functions import NUMERIC
 from pdec.model import Model
 from pdec.statements import Map, Program
 from pdec.symbolic import Access, Constant, accesses, per_sample
@@ -132,26 +131,6 @@ def _sample(
     return np.where(np.isfinite(values), values, np.nan)
 
 
-_FUNCTIONS: dict[type, Callable[..., NDArray[np.float64]]] = {
-    sympy.tanh: np.tanh,
-    sympy.sinh: np.sinh,
-    sympy.cosh: np.cosh,
-    sympy.exp: np.exp,
-    sympy.log: np.log,
-    sympy.sin: np.sin,
-    sympy.cos: np.cos,
-    sympy.tan: np.tan,
-    sympy.atan: np.arctan,
-    sympy.Abs: np.abs,
-    sympy.sign: np.sign,
-    Maximum: np.maximum,
-    Minimum: np.minimum,
-    Step: lambda s: np.heaviside(s, 0.0),
-    softplus: lambda s: np.logaddexp(0.0, s),
-    Select: lambda c, a, b: np.asarray(np.where(c > 0.0, a, b)),
-}
-
-
 def _evaluate(
     expr: sympy.Expr, argument: Access, points: NDArray[np.float64], program: Program
 ) -> NDArray[np.float64]:
@@ -170,4 +149,5 @@ def _evaluate(
         return np.asarray(math.prod(values))
     if expr.is_Pow:
         return np.asarray(np.power(values[0], values[1]))
-    return _FUNCTIONS[type(expr)](*values)
+    result: NDArray[np.float64] = NUMERIC[type(expr)](*values)
+    return result
