@@ -36,6 +36,11 @@ class Role(enum.Enum):
     COORDINATE = "coordinate"
 
 
+def successor(field: str) -> str:
+    """Name of the array that holds a field after the step."""
+    return f"{field}_next"
+
+
 class Origin(NamedTuple):
     """Where a statement comes from: the text it computes, its place in the source."""
 

@@ -72,6 +72,8 @@ LAYERS = (
     "stencil",
     "ghosts",
     "lowering",
+    "stages",
+    "padding",
     "discrete",
     # 5  discrete step → adjoint and tangent
     "slope",
