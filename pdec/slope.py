@@ -5,6 +5,9 @@ is evaluated again (tanh: 1 - f², sigmoid: f(1 - f), softplus: 1 - e^-f).  The
 relation is found by eliminating the one transcendental E(s) inside f:
 
     f = R(E)  →  E = R⁻¹(f)  →  f' = ∂R/∂E E' = h(f)
+
+Where a value is finite but its slope is not, the slope is taken as 0, by selection and
+before anything is divided: √s has the slope 1/(2√s) where s > 0, else 0.
 """
 
 from __future__ import annotations
@@ -13,13 +16,14 @@ from functools import lru_cache
 
 import sympy
 
+from pdec.functions import Select
 from pdec.statements import Map
 from pdec.symbolic import Access
 
 
 def in_terms_of_output(statement: Map, access: Access) -> sympy.Expr:
     """∂expr/∂access, with the statement's own value for what it already knows."""
-    slope = statement.expr.diff(access)
+    slope = derivative(statement.expr, access)
     if slope.is_number or statement.over or statement.maximum:
         return slope
     function = _function_of(statement.expr)
@@ -30,6 +34,54 @@ def in_terms_of_output(statement: Map, access: Access) -> sympy.Expr:
     if relation is None:
         return slope
     return relation.xreplace({_OUTPUT: statement.target})
+
+
+def derivative(expr: sympy.Expr, access: Access) -> sympy.Expr:
+    """∂expr/∂access, finite wherever the expression is.
+
+    SymPy is left the rest when powers and absolute values have been taken out of the
+    expression: it divides s^p by s and doubts that √s is a real number.
+    """
+    parts = {part: sympy.Dummy(real=True) for part in _delicate(expr)}
+    outer = expr.xreplace(parts)
+    slope = outer.diff(access)
+    for part, dummy in parts.items():
+        if part.has(access) and outer.has(dummy):
+            slope += outer.diff(dummy) * _slope_of(part, access)
+    result: sympy.Expr = slope.xreplace({dummy: part for part, dummy in parts.items()})
+    return result
+
+
+def _delicate(expr: sympy.Expr) -> dict[sympy.Expr, None]:
+    """The outermost powers that are not whole, and absolute values, in their order."""
+    if isinstance(expr, sympy.Abs) or (expr.is_Pow and not expr.exp.is_Integer):
+        return {expr: None}
+    return {part: None for argument in expr.args for part in _delicate(argument)}
+
+
+def _slope_of(part: sympy.Expr, access: Access) -> sympy.Expr:
+    """(s^p)' = p s^(p-1) s' + s^p log(s) p', and |s|' = sign(s) s'."""
+    if isinstance(part, sympy.Abs):
+        return sympy.sign(part.args[0]) * derivative(part.args[0], access)
+    base, exponent = part.args
+    slope = derivative(base, access)
+    if slope != 0:
+        slope *= exponent * _where_positive(base, exponent)
+    if exponent.has(access):
+        logarithm = Select(base, sympy.log(_or_one(base)), sympy.S.Zero)
+        slope += part * logarithm * derivative(exponent, access)
+    return slope
+
+
+def _where_positive(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
+    """s^(p-1); 0 at s = 0 where that is infinite and s^p is not: 0 < p < 1."""
+    if base.is_positive or exponent.is_negative or (exponent - 1).is_nonnegative:
+        return base ** (exponent - 1)
+    return Select(base, _or_one(base) ** (exponent - 1), sympy.S.Zero)
+
+
+def _or_one(base: sympy.Expr) -> sympy.Expr:
+    return Select(base, base, sympy.S.One)
 
 
 _OUTPUT = sympy.Symbol("f", real=True)
