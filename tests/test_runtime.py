@@ -641,7 +641,7 @@ def test_selfcheck_passes(name: str, folder: Path) -> None:
     for seed in range(5):
         result = module.selfcheck(seed)
         assert result.passed, f"seed {seed}\n{result}"
-    assert len(result.rows) == 3 and "FAILED" not in str(result)
+    assert len(result.rows) == 4 and "FAILED" not in str(result)
 
 
 BREAKS = {

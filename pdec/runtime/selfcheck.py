@@ -10,12 +10,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from pdec.runtime.checks import _ENTRIES, _by_name
-from pdec.runtime.generated import _STATE, MODEL
+from pdec.runtime.generated import _STATE, MODEL, stability
 from pdec.runtime.interface import (
     forward,
     init_params,
     jvp,
     loss,
+    trajectory,
     value_and_grad,
     vjp,
 )
@@ -26,8 +27,10 @@ from pdec.runtime.types import Array, Arrays, Variable
 # a value for everything that a run reads: "params", "z0" and "inputs", each by name
 _Point: TypeAlias = dict[str, Arrays]
 
-# a number as a function of the point, and its gradient by entry
-_Functional: TypeAlias = tuple[Callable[[_Point], float], dict[str, Any]]
+# numbers as a function of the point, and their derivative along a direction
+_Functional: TypeAlias = tuple[Callable[[_Point], Array], Callable[[_Point], Array]]
+
+_Draw: TypeAlias = Callable[[], _Point]
 
 
 @dataclass(frozen=True)
@@ -63,20 +66,29 @@ class SelfCheck:
 
 
 def selfcheck(seed: int = 0) -> SelfCheck:
-    """Test the derivatives at a random point, in float64.
+    """Test the derivatives, and the verdict on ω, at a random point in float64.
 
     Dot tests: <J v, w> = <v, Jᵀ w> relates jvp and vjp to rounding, for each kind of
-    argument. Taylor test: the remainder of the first-order expansion of the loss along
-    its gradient is of order 2, which relates the gradient to forward.
+    argument. Taylor tests: the remainder of a first-order expansion is of order 2, of
+    the state along jvp, of the loss along its gradient; they relate both to forward.
+    Where the verdict on ω is exact, one step of a run must bear it out.
     """
     rng = np.random.default_rng(seed)
     with np.errstate(all="ignore"):
         point = _random_point(rng)
+        overflow = _overflow(point)
+        if overflow:
+            return SelfCheck((Check(overflow, math.inf, 0.0),))
         scale = _scales(point, rng)
         for name, value in point["params"].items():
             change = scale["params"][name] * rng.standard_normal(value.shape)
             point["params"][name] = _within(MODEL.params[name], value, change)
-        rows = [*_dot_tests(point, scale, rng), _taylor_test(point, scale, rng)]
+        rows = [
+            *_dot_tests(point, scale, rng),
+            _tangent_test(point, scale, rng),
+            _gradient_test(point, scale, rng),
+            *_verdict_tests(point),
+        ]
     return SelfCheck(tuple(rows))
 
 
@@ -89,78 +101,147 @@ def _dot_tests(point: _Point, scale: _Point, rng: np.random.Generator) -> list[C
     for entry in _ENTRIES:
         if not point[entry]:
             continue
-        v = {
-            name: scale[entry][name] * direction
-            for name, direction in _random_like(point[entry], rng).items()
-        }
-        Jv = _tangent_along(point, {entry: v})
+        v = _random_direction({entry: scale[entry]}, rng)
+        Jv = _tangent_along(point, v)
         g = _by_entry(pulled[entry], entry)
-        error = abs(_dot(Jv, w) - _dot(v, g))
+        error = abs(_dot(Jv, w) - _dot(v[entry], g))
         size = math.sqrt(_dot(Jv, Jv) * _dot(w, w))
         name = f"dot test of jvp and vjp in {entry}"
         rows.append(Check(name, error / size if size > 0 else error, 1e-13))
     return rows
 
 
-def _taylor_test(point: _Point, scale: _Point, rng: np.random.Generator) -> Check:
-    """Halve a step along the gradient: the remainder must fall by 4 each time.
+def _taylor_test(what: str, of: _Functional, point: _Point, draw: _Draw) -> Check:
+    """Halve a step along a direction: the remainder must fall by 4 each time.
 
-    The error is the largest deviation of the order from 2 over three halvings. Smaller
-    and larger steps are tried as well, for the sake of kinks and of flat directions.
+    The error is the largest deviation of the order from 2 over three halvings. Other
+    steps and directions are tried as well, for the sake of kinks, and of directions
+    along which the second derivative happens to vanish.
     """
-    # [feature: loss]
-    evaluate, grads = _of_loss(point, rng)
-    # [end]
-    # [feature: not loss]
-    evaluate, grads = _of_state(point, rng)
-    # [end]
-    v = {
-        entry: {
-            name: _along(g, rng) * scale[entry][name]
-            for name, g in _by_entry(grads[entry], entry).items()
-        }
-        for entry in _ENTRIES
-    }
+    evaluate, derivative = of
     value = evaluate(point)
-    slope = sum(_dot(_by_entry(grads[entry], entry), v[entry]) for entry in _ENTRIES)
-    errors = []
-    for exponent in (-7, -10, -4, -13):
+    rounding = 1e-13 * float(np.linalg.norm(value))
+    error = 1.0
+    for attempt in range(8):
+        if attempt % 4 == 0:
+            v = draw()
+            slope = derivative(v)
+        exponent = (-7, -10, -4, -13)[attempt % 4]
         steps = [2.0 ** (exponent - k) for k in range(4)]
+        values = [evaluate(_moved(point, v, h)) for h in steps]
         remainders = [
-            abs(evaluate(_moved(point, v, h)) - value - h * slope) for h in steps
+            float(np.linalg.norm(moved - value - h * slope))
+            for h, moved in zip(steps, values, strict=True)
         ]
-        if max(remainders) <= 1e-13 * abs(value):
-            errors.append(0.0)  # linear along v
+        if max(remainders) <= rounding:
+            error = 0.0  # linear along v
         elif min(remainders) > 0.0:
             orders = np.log2(np.divide(remainders[:-1], remainders[1:]))
-            errors.append(float(np.max(abs(orders - 2.0))))
-        if errors and errors[-1] <= 0.05:
+            error = min(error, float(np.max(abs(orders - 2.0))))
+        if error <= 0.05:
             break
-    return Check(
-        "Taylor test of the gradient, order - 2", min(errors, default=1.0), 0.05
+    return Check(f"Taylor test of {what}, order - 2", error, 0.05)
+
+
+def _tangent_test(point: _Point, scale: _Point, rng: np.random.Generator) -> Check:
+    """Test the tangent of the final state along a random direction."""
+    of = (
+        lambda at: _flat(_final(at)),
+        lambda v: _flat(_tangent_along(point, v)),
     )
+    return _taylor_test("jvp", of, point, lambda: _random_direction(scale, rng))
 
 
-# [feature: loss]
-def _of_loss(point: _Point, rng: np.random.Generator) -> _Functional:
-    """Return the loss for random targets, and its gradient by entry."""
+def _gradient_test(point: _Point, scale: _Point, rng: np.random.Generator) -> Check:
+    """Test the gradient along a direction in which every entry of it counts."""
+    # [feature: loss]
     batch = _batch(point)
     y = {name: _random_target(t, batch, rng) for name, t in MODEL.targets.items()}
     _, grads = value_and_grad(**_arguments(point), y=y, wrt=_ENTRIES, check="off")
-    return lambda at: loss(**_arguments(at), y=y), grads
 
+    def evaluate(at: _Point) -> Array:
+        return np.asarray([loss(**_arguments(at), y=y)])
 
-# [end]
-# [feature: not loss]
-def _of_state(point: _Point, rng: np.random.Generator) -> _Functional:
-    """Return the final state times a random weight, and its gradient by entry."""
+    # [end]
+    # [feature: not loss]
     zT, pullback = vjp(**_arguments(point), wrt=_ENTRIES)
     w = _random_like(_by_name(zT, MODEL.fields, "zT"), rng)
     grads = dict(zip(_ENTRIES, pullback(w), strict=True))
-    return lambda at: _dot(_final(at), w), grads
+
+    def evaluate(at: _Point) -> Array:
+        return np.asarray([_dot(_final(at), w)])
+
+    # [end]
+    g = {entry: _by_entry(grads[entry], entry) for entry in _ENTRIES}
+
+    def slope(v: _Point) -> Array:
+        return np.asarray([sum(_dot(g[entry], v[entry]) for entry in _ENTRIES)])
+
+    def draw() -> _Point:
+        v = _random_direction(scale, rng)
+        return {
+            entry: {
+                name: np.where(g[entry][name] < 0.0, -1.0, 1.0) * abs(x)
+                for name, x in arrays.items()
+            }
+            for entry, arrays in v.items()
+        }
+
+    return _taylor_test("the gradient", (evaluate, slope), point, draw)
 
 
-# [end]
+# --- the verdict on ω against a step -------------------------------------------------
+
+
+def _verdict_tests(point: _Point) -> list[Check]:
+    """Compare the growth a step that an exact verdict allows with that of a run.
+
+    From a uniform state the run is a convolution: it answers a change of one cell by a
+    kernel h, and multiplies the Fourier mode θ by G(θ) = Σ_m h_m exp(-imθ). The verdict
+    bounds ln|G|, for every state.
+    """
+    p = {name: np.full(x.shape, x.mean()) for name, x in point["params"].items()}
+    report = stability(p)
+    if report.basis != "exact" or report.intrinsic != "none":
+        return []
+    growth = _measured_growth(p)
+    if growth is None:
+        return []
+    excess = max(0.0, growth - max(report.growth, 0.0))
+    return [Check("growth of a run, above the verdict's", excess, 1e-6)]
+
+
+def _measured_growth(p: Arrays) -> float | None:
+    """Return max ln|G| a step over modes and states; None if a run has no kernel."""
+    # [feature: initial]
+    return None
+    # [end]
+    # [feature: not initial]
+    field = next(iter(MODEL.fields.values()))
+    if len(MODEL.fields) > 1 or not field.shape:
+        return None
+    levels = np.asarray([-2.0, -0.5, 0.0, 0.5, 2.0]).reshape(
+        5, *(1 for _ in field.shape)
+    )
+    uniform = np.broadcast_to(levels, (5, *field.shape))
+    corner = np.zeros(field.shape)
+    corner.flat[0] = 1e-5
+    halves = [n // 2 for n in field.shape]
+    axes = tuple(range(1, uniform.ndim))
+    middle = np.roll(corner, halves, range(corner.ndim))
+    z0 = np.concatenate([uniform + d for d in (0.0 * corner, corner, -corner, middle)])
+    inputs = {name: np.zeros(x.shape) for name, x in MODEL.inputs.items()}
+    zT = forward(p, z0, inputs=inputs, check="off")
+    still, up, down, elsewhere = np.split(zT, 4)
+    moved = np.roll(elsewhere, [-n for n in halves], axes)
+    if np.ptp(still, axes).max() > 1e-12 or abs(moved - up).max() > 1e-12:
+        return None  # walls, coordinates or channels
+    h = (up - down) / 2e-5
+    growth = np.log(abs(np.fft.fftn(h, axes=axes)).max())
+    return float(growth) / MODEL.steps
+    # [end]
+
+
 # --- random points for the self-check ------------------------------------------------
 
 
@@ -176,10 +257,19 @@ def _random_point(rng: np.random.Generator) -> _Point:
                 name: rng.uniform(centre - width, centre + width, (batch, *x.shape))
                 for name, x in variables[entry].items()
             }
-        zT = _final(point)
-        if all(np.isfinite(z).all() and abs(z).max() < 1e3 for z in zT.values()):
+        if np.abs(_flat(_final(point))).max() < 1e3:  # False for NaN
             break
     return point
+
+
+def _overflow(point: _Point) -> str:
+    """Say from which step on the state is not finite; an empty text if it always is."""
+    if np.isfinite(_flat(_final(point))).all():
+        return ""
+    states = _by_name(trajectory(**_arguments(point)), MODEL.fields, "states")
+    finite = [np.isfinite(z).reshape(len(z), -1).all(axis=1) for z in states.values()]
+    first = int(np.argmin(np.logical_and.reduce(finite)))
+    return f"state from random data: not finite at step {first}"
 
 
 def _within(variable: Variable, value: Array, change: Array) -> Array:
@@ -207,7 +297,7 @@ def _scales(point: _Point, rng: np.random.Generator) -> _Point:
             # what does not move it (a parameter of a readout) has no scale but its own
             scale = wanted / moves if moves > 0 else 0.1
             own = math.sqrt(float(np.mean(value**2))) or 1.0
-            scales[entry][name] = np.asarray(min(scale, 0.1 * own))
+            scales[entry][name] = np.full(value.shape, min(scale, 0.1 * own))
     return scales
 
 
@@ -242,6 +332,11 @@ def _final(point: _Point) -> Arrays:
     return _by_name(forward(**_arguments(point), check="off"), MODEL.fields, "zT")
 
 
+def _flat(arrays: Arrays) -> Array:
+    """Return all numbers as one vector."""
+    return np.concatenate([a.ravel() for a in arrays.values()])
+
+
 def _tangent_along(point: _Point, direction: Mapping[str, Arrays]) -> Arrays:
     """Return the tangent of the final state; what the direction lacks is zero."""
     v = {
@@ -269,9 +364,14 @@ def _by_entry(value: Any, entry: str) -> Arrays:
     return _by_name(value, MODEL.fields, entry) if entry == "z0" else value
 
 
-def _along(g: Array, rng: np.random.Generator) -> Array:
-    """Return a random direction in which every entry of g counts; 0 is moved too."""
-    return np.where(g < 0.0, -1.0, 1.0) * abs(rng.standard_normal(g.shape))
+def _random_direction(scale: _Point, rng: np.random.Generator) -> _Point:
+    """Return a random change of every array, of the sizes given."""
+    return {
+        entry: {
+            name: size * rng.standard_normal(size.shape) for name, size in a.items()
+        }
+        for entry, a in scale.items()
+    }
 
 
 def _random_like(arrays: Arrays, rng: np.random.Generator) -> Arrays:

@@ -188,6 +188,8 @@ class _Report:
     numerical = "stable"
     basis = "exact"
     omega_max = 0.75
+    intrinsic = "unknown"
+    growth = 0.0
 
     def __str__(self) -> str:
         return f"{self.numerical} ({self.basis}): ω ≤ {self.omega_max}"

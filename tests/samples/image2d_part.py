@@ -230,6 +230,8 @@ class _Report:
     numerical = "unknown"
     basis = "heuristic"
     omega_max = None
+    intrinsic = "unknown"
+    growth = 0.0
 
     def __str__(self) -> str:
         return f"{self.numerical} ({self.basis})"

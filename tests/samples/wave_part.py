@@ -92,6 +92,8 @@ class _Report:
     numerical = "marginal"
     basis = "exact"
     omega_max = None
+    intrinsic = "unknown"
+    growth = 0.0
 
     def __str__(self) -> str:
         return f"{self.numerical} ({self.basis})"
