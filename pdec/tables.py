@@ -63,10 +63,11 @@ def tables(derivation: Derivation, module: Module) -> str:
         _table("_WORK", shape, work, "work arrays of each sample"),
         _table("_SHARED", shape, shared, "arrays that all samples share"),
     ]
-    if model.every is not None:
-        steps = f"range({model.every}, {model.steps + 1}, {model.every})"
-        blocks.append("# the steps whose states are compared with targets")
-        blocks.append(f"_SNAPSHOTS = tuple({steps})")
+    if model.loss is not None:
+        every = model.every or model.steps
+        steps = f"range({every}, {model.steps + 1}, {every})"
+        blocks.append("# after these steps the loss is taken; it is the mean over them")
+        blocks.append(f"_SNAPSHOTS = {steps}")
     if derivation.stability is not None:
         axes = [f"({a.size}, {a.spacing!r}, {a.periodic})" for a in model.axes.values()]
         low, high = derivation.stability.slopes

@@ -23,15 +23,25 @@ from importlib import resources
 # "classes" (a target of labels), "readout"
 FEATURES = ("classes", "every", "initial", "loss", "penalty", "readout", "stencil")
 
-# files in the order of pasting; a target replaces numpy_driver alone
+# files in the order of pasting; a target replaces numpy_driver and tiles alone
 BEFORE_MATHEMATICS = ("types",)
-AFTER_MATHEMATICS = ("interface", "storage", "checks", "numpy_driver", "selfcheck")
+AFTER_MATHEMATICS = (
+    "interface",
+    "storage",
+    "checks",
+    "checkpoints",
+    "tiles",
+    "numpy_driver",
+    "selfcheck",
+)
 STABILITY = ("stability",)
 LAST = ("main",)
 
 # what the pasted text needs, in the order of isort
 IMPORTS = """\
+import contextvars
 import difflib
+import functools
 import io
 import json
 import math
@@ -39,10 +49,12 @@ import os
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray

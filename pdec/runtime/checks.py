@@ -154,6 +154,17 @@ def _check_targets(y: State, dtype: Any, batch: int) -> Arrays:
 
 
 # [end]
+# [feature: every]
+def _no_targets(y: State) -> None:
+    """Refuse targets where a loss of one depth is asked for."""
+    if y is not None:
+        raise TypeError(
+            f"leave y out: the targets of {MODEL.name} are compared along the way, "
+            "so there is no loss of one depth"
+        )
+
+
+# [end]
 # [feature: classes]
 def _check_labels(value: Any, label: str, variable: Variable, batch: int) -> Array:
     """Return a target of classes: integers from 0 to classes - 1."""

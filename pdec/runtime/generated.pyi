@@ -23,7 +23,7 @@ _CELLS: dict[str, tuple[slice, ...]]  # field -> its cells, batch axis included
 _INPUTS: dict[str, tuple[int, ...]]  # input -> padded shape
 _INPUT_CELLS: dict[str, tuple[slice, ...]]  # input -> its cells, batch axis included
 _WORK: dict[str, tuple[int, ...]]  # work array -> shape
-_SNAPSHOTS: tuple[int, ...]  # feature every: the steps whose states are compared
+_SNAPSHOTS: range  # feature loss: after these steps it is taken; it is their mean
 _SHARED: dict[str, tuple[int, ...]]  # every array that receives cotangents in c_bar
 
 def _coefficients(c: Arrays) -> None: ...  # adds what is combined to c

@@ -1,0 +1,218 @@
+"""Tiles: a few samples at a time, their buffers, and the threads that work them off."""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pdec.runtime.checks import _Run
+from pdec.runtime.generated import (
+    _CELLS,
+    _INPUT_CELLS,
+    _INPUTS,
+    _SHARED,
+    _STATE,
+    _WORK,
+    MODEL,
+    _initial,
+)
+from pdec.runtime.types import Arrays
+
+# --- tiles and their threads ---------------------------------------------------------
+
+# The batch is worked off in tiles of a few samples, whose arrays stay in the cache. A
+# tile reads the run and its own samples, writes those, and has partial sums of its own,
+# which are added in the order of the tiles: nothing depends on which tile runs when.
+
+# bytes of the largest array of a tile, a few of which should fit into the cache of a
+# core, and of all the states of a run through a tile
+_ARRAY_BYTES = 1 << 18
+_STATES_BYTES = 1 << 26
+
+
+def _each_tile(
+    run: _Run,
+    levels: Sequence[int],
+    work: Callable[..., Any],
+    fold: Callable[[Any], None] | None = None,
+) -> None:
+    """Call work(rows, *spaces) for each tile, and fold(its result) in their order.
+
+    spaces are workspaces with so many levels each. A thread at work has its own, and
+    only as many results wait to be folded. An exception, Ctrl-C too, calls off the
+    tiles that have not begun.
+    """
+    size = _tile_size(run.dtype)
+    tiles = [slice(a, min(a + size, run.batch)) for a in range(0, run.batch, size)]
+    most = _thread_count()
+    threads = min(most, len(tiles))
+    free = [[_workspace(run, n) for n in levels] for _ in range(threads)]
+
+    def task(rows: slice) -> Any:
+        spaces = free.pop()
+        try:
+            return work(rows, *spaces)
+        finally:
+            free.append(spaces)
+
+    receive = fold or (lambda result: None)
+    if threads == 1:
+        for rows in tiles:
+            receive(task(rows))
+        return
+    pool = _pool(os.getpid(), most)
+    waiting: deque[Future[Any]] = deque()
+    try:
+        for rows in tiles:
+            context = contextvars.copy_context()  # has the caller's np.errstate
+            waiting.append(pool.submit(context.run, task, rows))
+            if len(waiting) > threads:
+                receive(waiting.popleft().result())
+        while waiting:
+            receive(waiting.popleft().result())
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+@functools.cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Return the threads of this process: those of a parent do not survive a fork."""
+    return ThreadPoolExecutor(threads, thread_name_prefix=MODEL.name)
+
+
+def _thread_count() -> int:
+    """Return PDEC_NUM_THREADS, or as many as there are cores for this process."""
+    text = os.environ.get("PDEC_NUM_THREADS", "").strip()
+    if text:
+        if not text.isdecimal() or int(text) < 1:
+            raise ValueError(
+                f"PDEC_NUM_THREADS is {text!r}, expected a whole number >= 1"
+            )
+        return int(text)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _tile_size(dtype: np.dtype[Any]) -> int:
+    """Return the samples of a tile, from the sizes of the model alone.
+
+    The machine has no say, nor has the choice of checkpoints, so that neither can
+    change the order of a sum.
+    """
+    sizes = [math.prod(shape) for shape in _STATE.values()]
+    states = sum(sizes) * (MODEL.steps + 1)
+    largest = max(sizes + [math.prod(shape) for shape in _WORK.values()])
+    fitting = _ARRAY_BYTES // (dtype.itemsize * largest)
+    return max(1, min(128, fitting, _STATES_BYTES // (dtype.itemsize * states)))
+
+
+# --- buffers of a tile ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Workspace:
+    """The buffers of one tile, allocated once and used by many tiles in turn."""
+
+    states: Arrays  # the fields with their ghost cells: (levels, tile, *padded)
+    v: Arrays  # inputs with their ghost cells, and work arrays: (tile, *shape)
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """Some samples, as views of a workspace; v is what the mathematics reads."""
+
+    rows: slice
+    states: Arrays
+    v: Arrays
+
+    def set_level(self, n: int) -> None:
+        """Let v hold the fields of level n, and those of the next as <field>_next.
+
+        The levels are a ring: the next of the last is the first.
+        """
+        self.set_levels(n, n + 1)
+
+    def set_levels(self, here: int, there: int) -> None:
+        """Let v hold the fields of level `here`, and of `there` as <field>_next."""
+        for name, levels in self.states.items():
+            self.v[name] = levels[here % len(levels)]
+            self.v[f"{name}_next"] = levels[there % len(levels)]
+
+
+def _workspace(run: _Run, levels: int) -> _Workspace:
+    """Allocate the buffers of one tile, with so many states."""
+    size = min(run.batch, _tile_size(run.dtype))
+    return _Workspace(
+        {name: np.zeros((levels, size, *s), run.dtype) for name, s in _STATE.items()},
+        {
+            name: np.zeros((size, *shape), run.dtype)
+            for name, shape in [*_INPUTS.items(), *_WORK.items()]
+        },
+    )
+
+
+def _view(space: _Workspace, rows: slice) -> _Tile:
+    """Return the part of the buffers that these samples use, at level 0."""
+    size = rows.stop - rows.start
+    states = {name: levels[:, :size] for name, levels in space.states.items()}
+    tile = _Tile(rows, states, {name: a[:size] for name, a in space.v.items()})
+    tile.set_level(0)
+    return tile
+
+
+def _begin(run: _Run, space: _Workspace, rows: slice) -> _Tile:
+    """Return a tile with its inputs and initial state."""
+    tile = _view(space, rows)
+    _set_inputs(run, tile)
+    # [feature: initial]
+    _initial(run.c, tile.v)
+    # [end]
+    # [feature: not initial]
+    _set_fields(run.z0, tile)
+    # [end]
+    return tile
+
+
+def _set_inputs(run: _Run, tile: _Tile) -> None:
+    """Copy the inputs of the tile's samples, or what all samples share."""
+    for name, cells in _INPUT_CELLS.items():
+        inside = tile.v[name][cells]
+        x = run.inputs[name]
+        inside[...] = x[tile.rows] if x.ndim == inside.ndim else x
+
+
+def _set_fields(values: Arrays, tile: _Tile) -> None:
+    """Copy the fields of the tile's samples; ghost cells become zero."""
+    for name, cells in _CELLS.items():
+        tile.v[name][...] = 0.0
+        tile.v[name][cells] = values[name][tile.rows]
+
+
+def _store_fields(tile: _Tile, values: Arrays) -> None:
+    """Copy the fields of the tile to its samples."""
+    for name, cells in _CELLS.items():
+        values[name][tile.rows] = tile.v[name][cells]
+
+
+def _like_fields(run: _Run, *leading: int) -> Arrays:
+    """Allocate arrays (*leading, batch, *shape) by field."""
+    return {
+        name: np.empty((*leading, run.batch, *field.shape), run.dtype)
+        for name, field in MODEL.fields.items()
+    }
+
+
+def _zero_sums() -> Arrays:
+    """Allocate what cotangents of shared arrays are added to: always in float64."""
+    return {name: np.zeros(shape) for name, shape in _SHARED.items()}
