@@ -23,7 +23,7 @@ from pdec.model import Channel
 from pdec.moments import line
 from pdec.scope import Builder
 from pdec.statements import Role
-from pdec.symbolic import Access, Constant, per_sample
+from pdec.symbolic import NOW, Access, Constant, per_sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,10 @@ def known(statement: tree.KernelStatement, scope: Builder) -> Kernel:
     finally:
         scope.arguments = outer
     _check_names(statement, scope)
-    symbols = _Symbols(scope, sympy.Tuple(body.expr, *ends))
+    whole = sympy.Tuple(body.expr, *ends)
+    if whole.has(NOW):
+        scope.fail("a kernel cannot depend on the time t", statement.span)
+    symbols = _Symbols(scope, whole)
     if any(per_sample(symbol) for symbol in symbols.meaning.values()):
         hint = "its parameters are params and constants"
         scope.fail("a kernel is the same for every sample", statement.body.span, hint)

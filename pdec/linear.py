@@ -1,4 +1,4 @@
-"""Linear forms: expressions sorted by what differs from sample to sample.
+"""Linear forms: expressions sorted by what differs between samples or times.
 
     -γ (z - f) ω/γ + z        →   {z: 1 - ω,  f: ω}
     W0 z + W1 (z₊ - z₋)/(2dx) →   {z₋: -W1/(2dx),  z: W0,  z₊: W1/(2dx)}
@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import sympy
 
-from pdec.symbolic import Contraction, negative, per_sample
+from pdec.symbolic import Contraction, negative, varies
 
 Form = dict[sympy.Expr, sympy.Expr]
 
 
 def linear_form(expr: sympy.Expr) -> Form:
     """Coefficients by basis value; the value 1 collects what no sample changes."""
-    if not per_sample(expr):
+    if not varies(expr):
         return {sympy.S.One: expr} if expr != 0 else {}
     if expr.is_Add:
         return _merged([linear_form(term) for term in expr.args])
@@ -32,8 +32,8 @@ def linear_form(expr: sympy.Expr) -> Form:
 
 
 def _product_form(expr: sympy.Expr) -> Form:
-    shared = sympy.Mul(*(f for f in expr.args if not per_sample(f)))
-    sampled = [factor for factor in expr.args if per_sample(factor)]
+    shared = sympy.Mul(*(f for f in expr.args if not varies(f)))
+    sampled = [factor for factor in expr.args if varies(factor)]
     if len(sampled) == 1:
         inner = linear_form(sampled[0])
         return {basis: shared * coefficient for basis, coefficient in inner.items()}

@@ -24,6 +24,7 @@ from pdec.statements import Array, Axis, Map, Origin, Role, Statement
 from pdec.stencil import apply_stencils, spacing
 from pdec.symbolic import (
     BATCH,
+    NOW,
     TIME,
     Access,
     Constant,
@@ -33,9 +34,9 @@ from pdec.symbolic import (
     indices_of,
     map_accesses,
     ordered,
-    per_sample,
     rename_indices,
     shift,
+    varies,
 )
 
 
@@ -147,13 +148,18 @@ class Lowering:
     """The statements of one block in the making."""
 
     def __init__(
-        self, tables: Tables, states: Mapping[str, str] | None = None, suffix: str = ""
+        self,
+        tables: Tables,
+        states: Mapping[str, str] | None = None,
+        suffix: str = "",
+        now: sympy.Expr = NOW,
     ) -> None:
         self.tables = tables
         self.model = tables.model
         self.statements: list[Statement] = []
         self.states = dict(states or {})
         self.suffix = suffix
+        self.now = now  # the time at which the block looks at the state
         self._done: dict[str, str] = {}
         self._bound: set[str] = set()
         self._written_out: dict[Access, sympy.Expr] = {}
@@ -177,7 +183,7 @@ class Lowering:
         if absent and not maximum:  # a sum of equal terms, as in mean(a + 0 x)
             value *= math.prod(self.model.axes[axis].size for axis in absent)
         over = tuple(name for name in over if name not in absent)
-        if per_sample(value):
+        if varies(value):
             if over and not maximum:
                 value, over = _absorbed(value, over)
             value = self._collected(value, target, origin, over)
@@ -192,6 +198,7 @@ class Lowering:
         self._bound = indices_of(expr)
         self._written_out.clear()
         flat = apply_stencils(expr, self.model.accuracy, self._inline)
+        flat = flat.xreplace({NOW: self.now})
         for access in accesses(flat):
             if access.array in self.model.definitions:
                 self.define(self.model.definitions[access.array])
@@ -275,8 +282,10 @@ class Lowering:
         )
         if definition.written and "=" in excerpt:
             label = excerpt
-        elif definition.written:  # a matrix declared psd: what is trained is its factor
-            label = f"{written} = L Lᵀ, L = {definition.array.name}_factor"
+        elif (
+            f"{name}_factor" in self.model.params
+        ):  # declared psd: L is what is trained
+            label = f"{written} = L Lᵀ, L = {name}_factor"
         else:
             label = f"{written} = {excerpt}"
         origin = Origin(label, location)
@@ -297,6 +306,8 @@ class Lowering:
         )
 
     def _depends_on_state(self, expr: sympy.Expr) -> bool:
+        if expr.has(NOW):  # each stage has its own time
+            return True
         for access in expr.atoms(Access):
             if access.array in self.model.fields:
                 return True
@@ -346,10 +357,10 @@ class Lowering:
     def _basis(self, basis: sympy.Expr, target: Access, origin: Origin) -> sympy.Expr:
         """A basis value whose contractions are computed by statements of their own."""
         for part in sorted(basis.atoms(Contraction), key=str):
-            if not per_sample(part):
+            if not varies(part):
                 made = self.tables.hoist(part, f"{target.array}_c", origin)
                 basis = basis.xreplace({part: made})
-            elif not any(per_sample(c) for c in part.args[0].atoms(Contraction)):
+            elif not any(varies(c) for c in part.args[0].atoms(Contraction)):
                 basis = basis.xreplace({part: self._contract(part, target, origin)})
         if basis.has(Contraction):
             return self._basis(basis, target, origin)

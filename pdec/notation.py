@@ -17,6 +17,7 @@ from sympy.printing.pretty.pretty_symbology import split_super_sub
 from pdec.functions import Step
 from pdec.symbolic import (
     BATCH,
+    TIME,
     Access,
     Constant,
     Contraction,
@@ -57,6 +58,11 @@ def index_letter(name: str) -> str:
     return _LETTERS.get(name, name)
 
 
+def value_letter(name: str) -> str:
+    """The value of an index as a letter: that of t, along the steps, is n."""
+    return "n" if name == TIME else index_letter(name)
+
+
 def names_channels(expr: sympy.Expr) -> bool:
     """Whether an element's channels are not simply those of the result, in order."""
     for access in expr.atoms(Access):
@@ -90,7 +96,7 @@ class _Text:
         if isinstance(expr, Access):
             return _UNIT, self._access(expr)
         if isinstance(expr, IndexValue):
-            return _UNIT, index_letter(expr.index_name)
+            return _UNIT, value_letter(expr.index_name)
         if isinstance(expr, sympy.Symbol):
             return _UNIT, self.spelling.get(expr.name, expr.name.rstrip("?"))
         if expr == sympy.pi:
@@ -217,7 +223,7 @@ class _Latex(LatexPrinter):
         return rf"\Delta {name[1]}" if spacing or name == "dt" else self._name(name)
 
     def _print_IndexValue(self, expr: IndexValue, **_: Any) -> str:
-        return index_letter(expr.index_name)
+        return value_letter(expr.index_name)
 
     def _print_Symbol(self, expr: sympy.Symbol, *_: Any, **__: Any) -> str:
         return self._name(str(expr.name))

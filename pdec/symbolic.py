@@ -93,6 +93,10 @@ class Constant(sympy.Symbol):
         return symbol
 
 
+# the time t; the stage of a scheme puts its own in its place
+NOW = Constant("t")
+
+
 class IndexValue(sympy.Symbol):
     """The value of an index itself: 0, 1, … along a channel axis."""
 
@@ -162,12 +166,19 @@ def constants(expr: sympy.Expr) -> list[Constant]:
 def indices_of(expr: sympy.Expr) -> set[str]:
     """Every index that an expression depends on."""
     found = {name for access in expr.atoms(Access) for name in access.indices}
-    return found | {value.index_name for value in expr.atoms(IndexValue)}
+    values = {value.index_name for value in expr.atoms(IndexValue)}
+    # the number of the step is known within a step, whose values have a batch
+    return found | {BATCH if name == TIME else name for name in values}
 
 
 def per_sample(expr: sympy.Expr) -> bool:
     """Whether the value differs from sample to sample."""
     return any(BATCH in access.indices for access in expr.atoms(Access))
+
+
+def varies(expr: sympy.Expr) -> bool:
+    """Whether the value differs from sample to sample, or with the time."""
+    return per_sample(expr) or bool(expr.has(NOW, IndexValue(TIME)))
 
 
 def map_accesses(

@@ -18,7 +18,7 @@ from pdec.expressions import number, translate
 from pdec.model import Condition
 from pdec.scope import Builder
 from pdec.statements import Role
-from pdec.symbolic import TIME, Access, Constant, Partial
+from pdec.symbolic import NOW, TIME, Access, Constant, Partial
 
 Key = tuple[str, str, int]
 Guard = Callable[..., Any]
@@ -123,6 +123,9 @@ def _condition(
     finally:
         scope.wall = None
     expr = left.expr - right.expr
+    if expr.has(NOW):
+        what = "a boundary condition cannot depend on the time t"
+        scope.fail(what, statement.span, "put it into the equation as a source")
     states = {a for a in expr.atoms(Access) if _is_field(a, scope)}
     arrays = {access.array for access in states}
     if len(arrays) != 1:

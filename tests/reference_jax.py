@@ -462,6 +462,20 @@ def definitions() -> Reference:
 
 
 @reference
+def forced() -> Reference:
+    g = line(8, 0, 1, periodic=True)
+    clock = lambda p: 0.5 / p["gamma"]  # noqa: E731
+
+    def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
+        z, t = state["z"], n * clock(p)
+        spread = p["D"] * jnp.exp(-t) * g.d(g.padded(z), x=2)
+        push = jnp.sin(2 * jnp.pi * t) * g.axes["x"].points() + p["b"][n] * jnp.cos(t)
+        return {"z": -p["gamma"] * (z - jnp.tanh(p["a"] * z + push + spread))}
+
+    return Reference(rate, 4, clock, _square_error)
+
+
+@reference
 def fourth() -> Reference:
     g = Grid({"x": Axis(8, 0, 16, True), "y": Axis(7, 0, 14)})
 

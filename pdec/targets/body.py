@@ -6,18 +6,21 @@ and reaches the lines of a function as a local variable: ``z`` for ``v["z"]``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import sympy
 
 from pdec.adjoint import BAR, DOT
 from pdec.statements import Array, Axis, Map, Role
-from pdec.symbolic import BATCH, Access, IndexValue, accesses
+from pdec.symbolic import BATCH, TIME, Access, Constant, IndexValue, accesses
 from pdec.targets.arrays import InPlace
 from pdec.targets.inline import Inline
 from pdec.targets.layout import call
 from pdec.targets.names import Names
 from pdec.targets.views import bare, running_indices, spread
+
+# the number of the step as a number of the run's dtype: `n` itself would promote it
+LEVEL = Constant("n~float")
 
 MARKS = {BAR: "_bar", DOT: "_dot", "": ""}
 
@@ -101,6 +104,10 @@ class Body:
         """A scalar inside an inline expression."""
         if isinstance(symbol, Access):
             return self.view(symbol, ())
+        if symbol == LEVEL:
+            arrays = self.module.arrays.values()
+            field = next(array.name for array in arrays if array.role is Role.STATE)
+            self.locals[self.module.names(LEVEL.name)] = f'v["{field}"].dtype.type(n)'
         return self.module.names(str(symbol.name))
 
     def view(self, access: Access, running: tuple[str, ...]) -> str:
@@ -130,6 +137,11 @@ class Body:
         behind = len(running) - running.index(value.index_name) - 1
         tail = f"[:{', None' * behind}]" if behind else ""
         return f"np.arange({size}){tail}"
+
+    def numbered(self, statement: Map) -> Map:
+        """A statement whose time is written with the number of the step."""
+        level = {IndexValue(TIME): LEVEL}
+        return replace(statement, expr=statement.expr.xreplace(level))
 
     def running(self, statement: Map) -> tuple[str, ...]:
         return running_indices(statement.target, statement.over, self.module.axes)
