@@ -29,9 +29,11 @@ from pdec.statements import (
     Fold,
     Ghost,
     GhostRow,
+    Linear,
     Map,
     Origin,
     Role,
+    Solve,
     Statement,
 )
 from pdec.symbolic import Access, accesses, indices_of, ordered
@@ -71,10 +73,14 @@ def transpose(
     ``states`` are the fields whose cotangents the block sets; ``carried`` says that the
     cotangents of what the block makes come from elsewhere too and only accumulate here.
     """
-    active = _active(block, arrays)
     statements: list[Statement] = []
     emptied = _emptied(block, arrays)
-    for statement in reversed(block.statements):
+    acting = _active(block, arrays)
+    for statement, unknowns in reversed(_with_unknowns(block)):
+        active = acting - unknowns
+        if isinstance(statement, Solve):
+            statements.append(_pulled_back(statement))
+            continue
         if isinstance(statement, Ghost):
             if statement.array in active:
                 what = Origin(
@@ -94,6 +100,27 @@ def transpose(
     )
 
 
+def _with_unknowns(block: Block) -> list[tuple[Statement, frozenset[str]]]:
+    """The statements in order, each with what is being solved for where it stands.
+
+    There, the unknowns are held: how they answer is the business of the ``Solve``.
+    """
+    found: list[tuple[Statement, frozenset[str]]] = []
+    for statement in block.statements:
+        if isinstance(statement, Solve):
+            unknowns = frozenset(statement.unknowns)
+            found += [(inner, unknowns) for inner in statement.residual.statements]
+        found.append((statement, frozenset()))
+    return found
+
+
+def _pulled_back(solve: Solve) -> Linear:
+    """Cotangents of the residual from those of the unknowns: r̄ = -J⁻ᵀ ū."""
+    origin = solve.origin._replace(text=f"adjoint of {solve.origin.text}")
+    given = tuple(map(bar, solve.unknowns))
+    return Linear(solve, given, tuple(map(bar, solve.residual.outputs)), True, origin)
+
+
 def _emptied(block: Block, arrays: dict[str, Array]) -> list[Ghost]:
     """The last ``Ghost`` to be transposed of each input.
 
@@ -107,11 +134,20 @@ def _emptied(block: Block, arrays: dict[str, Array]) -> list[Ghost]:
     return list(first.values())
 
 
-def linearise(block: Block, arrays: dict[str, Array]) -> Derived:
-    """Derive the block that carries tangents from its inputs to its outputs."""
-    active = _active(block, arrays)
+def linearise(
+    block: Block, arrays: dict[str, Array], *, along: Collection[str] | None = None
+) -> Derived:
+    """Derive the block that carries tangents from its inputs to its outputs.
+
+    ``along`` names the only arrays that have a tangent, all that act unless given.
+    """
     statements: list[Statement] = []
-    for statement in block.statements:
+    acting = _active(block, arrays) if along is None else _moved(block, set(along))
+    for statement, unknowns in _with_unknowns(block):
+        active = acting - unknowns
+        if isinstance(statement, Solve):
+            statements.append(_pushed_forward(statement))
+            continue
         if isinstance(statement, Ghost):
             if statement.array in active:
                 low, high = _linear(statement.low), _linear(statement.high)
@@ -130,6 +166,13 @@ def linearise(block: Block, arrays: dict[str, Array]) -> Derived:
     )
 
 
+def _pushed_forward(solve: Solve) -> Linear:
+    """Tangents of the unknowns from those of the residual: J u̇ = -ṙ."""
+    origin = solve.origin._replace(text=f"tangent of {solve.origin.text}")
+    given = tuple(map(dot, solve.residual.outputs))
+    return Linear(solve, given, tuple(map(dot, solve.unknowns)), False, origin)
+
+
 def _linear(rows: tuple[GhostRow, ...]) -> tuple[GhostRow, ...]:
     """Ghost rows without their constant parts."""
     return tuple(row._replace(value=sympy.S.Zero) for row in rows)
@@ -137,12 +180,17 @@ def _linear(rows: tuple[GhostRow, ...]) -> tuple[GhostRow, ...]:
 
 def _active(block: Block, arrays: dict[str, Array]) -> set[str]:
     """Arrays of the block through which parameters, inputs or the state act."""
-    active = {
-        name
-        for name, array in arrays.items()
-        if array.role in (Role.PARAM, Role.INPUT, Role.STATE, Role.COEFFICIENT)
-    }
-    for statement in block.maps:
+    roles = (Role.PARAM, Role.INPUT, Role.STATE, Role.COEFFICIENT)
+    return _moved(block, {n for n, array in arrays.items() if array.role in roles})
+
+
+def _moved(block: Block, active: set[str]) -> set[str]:
+    """Arrays of the block that change with some of them, and those."""
+    for statement in block.flat:
+        if isinstance(statement, Solve):
+            active |= set(statement.unknowns)
+        if not isinstance(statement, Map):
+            continue
         if (
             any(a.array in active for a in statement.expr.atoms(Access))
             and not statement.maximum
@@ -219,6 +267,10 @@ def _initialised(
             continue
         started.add(name)
         base, target = arrays[name.removesuffix(BAR)], statement.target
+        if base.name in block.outputs:  # what comes from elsewhere is in its cells
+            found += [Clear(name, True, statement.origin)] if base.padded else []
+            found.append(statement)
+            continue
         whole = not (target.offsets or target.picked)
         if base.padded or not whole:
             found.append(Clear(name, whole, statement.origin))
@@ -300,21 +352,35 @@ def _inlinable(
 
 
 def _needed(block: Block, statements: Iterable[Statement]) -> Block:
-    """The primal statements whose values a derived block reads, in their order."""
-    wanted = {
-        access.array
-        for statement in statements
-        if isinstance(statement, Map)
-        for access in statement.expr.atoms(Access)
-    }
-    made = {statement.writes for statement in block.maps}
+    """The primal statements whose values a derived block reads, in their order.
+
+    What was solved for is among the stored states where it is an output of the block;
+    of its residual, only what the Jacobian reads is computed again.
+    """
+    listed = tuple(statements)
+    wanted = _read(listed)
+    candidates: list[Statement] = []
+    for statement in block.statements:
+        if isinstance(statement, Solve) and set(statement.unknowns) <= {*block.outputs}:
+            candidates += statement.residual.statements
+        else:
+            candidates.append(statement)
+    for solve in (s.solve for s in listed if isinstance(s, Linear)):
+        wanted |= _read(solve.residual.statements)
+    made = {s.writes for s in candidates if isinstance(s, Map | Solve)}
     kept: list[Statement] = []
-    for statement in reversed(block.statements):
-        if statement.writes in wanted and statement.writes in made:
+    for statement in reversed(candidates):
+        names = statement.unknowns if isinstance(statement, Solve) else ()
+        if wanted & {statement.writes, *names} and statement.writes in made:
             kept.append(statement)
-            if isinstance(statement, Map):
-                wanted |= {access.array for access in statement.expr.atoms(Access)}
+            wanted |= _read((statement,))
     return Block(f"{block.name}_again", tuple(reversed(kept)))
+
+
+def _read(statements: Iterable[Statement]) -> set[str]:
+    """The arrays that Maps read, those of residuals among them."""
+    maps = Block("", tuple(statements)).maps
+    return {a.array for statement in maps for a in statement.expr.atoms(Access)}
 
 
 # --- tangents -------------------------------------------------------------------------

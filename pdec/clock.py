@@ -18,7 +18,7 @@ from pdec import tree
 from pdec.expressions import number
 from pdec.model import Relaxation, Typed
 from pdec.scope import Builder, Mistake
-from pdec.symbolic import Access, Constant, Partial, per_sample
+from pdec.symbolic import Access, Constant, Partial, varies
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +36,22 @@ def read_clock(
     *,
     omega: tree.Equation | None,
     dt: tree.Equation | None,
+    steady: bool,
 ) -> Clock | None:
     """Find the relaxation form, ω and Δt; None where a mistake has been reported.
 
     ``omega`` and ``dt`` are the equations that give them; ω may be a parameter instead.
+    A ``steady`` scheme has neither.
     """
     trainable = "omega" in scope.variables
     if scope.doubtful("omega", "dt"):
         return None
     given = [equation for equation in (omega, dt) if equation is not None]
+    if steady:
+        for equation in given:
+            message = "an equilibrium does not depend on the length of a step"
+            scope.reporter.error(message, equation.span, "remove this line")
+        return Clock(_common_relaxation(evolution), None, sympy.S.Zero)
     if len(given) + trainable != 1:
         if given:
             scope.reporter.error(
@@ -121,7 +128,7 @@ def relaxation_form(name: str, expr: sympy.Expr) -> Relaxation | None:
         for term in sympy.Add.make_args(inside):
             coefficient, rest = term.as_independent(Access, Partial)
             bare = isinstance(rest, Access) and rest.array == name and not rest.offsets
-            if bare and not per_sample(outside) and not outside.has(Partial):
+            if bare and not varies(outside) and not outside.has(Partial):
                 rate = -outside * coefficient
                 others = [t for t in sympy.Add.make_args(inside) if t != term]
                 equilibrium = sympy.Add(*(-t / coefficient for t in others))
@@ -133,4 +140,5 @@ def relaxation_form(name: str, expr: sympy.Expr) -> Relaxation | None:
 def _uniform(rate: sympy.Expr) -> bool:
     """Whether a rate is one number, of constants and scalar parameters, above 0."""
     scalars = all(not access.index for access in rate.atoms(Access))
-    return scalars and not (rate.is_number and float(rate) <= 0)
+    fixed = scalars and not varies(rate)
+    return fixed and not (rate.is_number and float(rate) <= 0)

@@ -82,15 +82,23 @@ class Boundary:
 class Scheme:
     """A time integrator, as text in the notation of the models.
 
-    Each line assigns a stage; the last one assigns ``z_next``.  ``F(…)`` is the
-    right-hand side at a state, ``dt`` the step.  The step, its adjoint and its tangent
-    are derived from the text.
+    Each line assigns a stage; the last one assigns ``z_next``.  ``F(z, t)`` is the
+    right-hand side at a state and a time, ``dt`` the step.  A line that mentions what
+    it assigns is solved for it.  ``L`` is the part of F that is affine in the state and
+    ``N`` the rest.  A scheme that ``needs`` a "relaxation" may use each field's rate
+    ``γ``; one that needs "pairs" has the fields in two groups, ``q`` and ``p``, whose
+    rates ``Fq(p, t)`` and ``Fp(q, t)`` depend on the other group alone.  A ``steady``
+    scheme finds a fixed point and takes no time.
+
+    The step, its adjoint and its tangent are derived from the text.
     """
 
     name: str
     text: str
     order: int
     doc: str
+    needs: str = ""
+    steady: bool = False
 
 
 Plugin = TypeVar("Plugin", Operator, Boundary, Scheme)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pdec.adjoint import Derived, linearise, transpose
+from pdec.implicit import Jacobian, jacobian, solves
 from pdec.model import Model
 from pdec.stability import StabilityForm, analyse
 from pdec.statements import Array, Block, Program, Role, Statement
@@ -16,13 +17,17 @@ from pdec.symbolic import Access
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """A model's blocks with their adjoints, tangents and stability, by block name."""
+    """A model's blocks with their adjoints, tangents and stability, by block name.
+
+    ``jacobians`` are those of what a step solves for, by the name of the ``Solve``.
+    """
 
     model: Model
     program: Program
     adjoints: dict[str, Derived]
     tangents: dict[str, Derived]
     stability: StabilityForm | None
+    jacobians: dict[str, Jacobian]
 
 
 def derive_all(model: Model, program: Program) -> Derivation:
@@ -43,7 +48,10 @@ def derive_all(model: Model, program: Program) -> Derivation:
         "initial": linearise(program.initial, arrays),
         "step": linearise(program.step, arrays),
     }
-    return Derivation(model, program, adjoints, tangents, analyse(model, program))
+    found = solves(program.step.statements)
+    jacobians = {solve.name: jacobian(solve, model, arrays) for solve in found}
+    stability = analyse(model, program)
+    return Derivation(model, program, adjoints, tangents, stability, jacobians)
 
 
 def _activity(program: Program) -> dict[str, Array]:

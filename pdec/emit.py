@@ -45,7 +45,8 @@ def emit(derivation: Derivation, *, target: str, options: Mapping[str, float]) -
     head = (
         f"{header(derivation, target, options)}\n\nfrom __future__ import annotations\n"
     )
-    return f"{head}\n{runtime.IMPORTS}\n" + "\n\n".join(pieces)
+    body = "\n\n".join(piece for piece in pieces if piece)
+    return f"{head}\n{runtime.imports(body)}\n{body}"
 
 
 def features_of(derivation: Derivation) -> set[str]:
@@ -59,6 +60,9 @@ def features_of(derivation: Derivation) -> set[str]:
         "classes": any(v.classes for v in model.targets.values()),
         "stencil": derivation.stability is not None,
         "every": model.every is not None,
+        "implicit": bool(derivation.jacobians),
+        "banded": len(model.axes) == 1,
+        "accelerated": any(j.solve.accelerated for j in derivation.jacobians.values()),
     }
     return {name for name, holds in present.items() if holds}
 
@@ -72,7 +76,11 @@ def summarise(derivation: Derivation) -> str:
     )
     count = sum(math.prod(v.array.shape) for v in model.params.values())
     omega = derivation.program.constants.get("omega")
-    step = f"ω = {omega.value:g}" if omega else f"{model.steps} steps"
+    step = (
+        f"ω = {omega.value:g}"
+        if omega
+        else f"{model.steps} step" + "s" * (model.steps > 1)
+    )
     if omega is None and "dt" in derivation.program.constants:
         step = f"dt = {derivation.program.constants['dt'].value:g}"
     plural = "parameter" if len(model.params) == 1 else "parameters"

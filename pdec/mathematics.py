@@ -20,6 +20,7 @@ from pdec.targets.inline import Inline
 from pdec.targets.layout import call, tuple_of
 from pdec.targets.numpy import Function
 from pdec.targets.shared import shared_operand
+from pdec.targets.solves import residual_name
 
 SHARED = "(c: Arrays) -> None:"
 SHARED_VJP = "(c: Arrays, c_bar: Arrays) -> None:"
@@ -30,6 +31,7 @@ TILE_JVP = "(c: Arrays, v: Arrays, c_dot: Arrays, v_dot: Arrays) -> None:"
 STEP = "(n: int, c: Arrays, v: Arrays) -> None:"
 STEP_VJP = "(n: int, c: Arrays, v: Arrays, c_bar: Arrays, v_bar: Arrays) -> None:"
 STEP_JVP = "(n: int, c: Arrays, v: Arrays, c_dot: Arrays, v_dot: Arrays) -> None:"
+RESIDUAL_JVP = "(n: int, c: Arrays, v: Arrays, v_dot: Arrays) -> None:"
 AGAIN = "Recomputes what it reads of the forward step from the stored state."
 
 
@@ -44,6 +46,7 @@ def functions(derivation: Derivation, module: Module, features: set[str]) -> lis
             derivation.program.coefficients,
             coordinates=coordinates,
         ),
+        *_residuals(derivation, module),
         *_step(derivation, module),
         *_combined(derivation, module),
     ]
@@ -89,6 +92,29 @@ def _step(derivation: Derivation, module: Module) -> list[str]:
             before=["    _step(n, c, v)"],
         ),
     ]
+
+
+def _residuals(derivation: Derivation, module: Module) -> list[str]:
+    """What a step solves for: its residual, and products with the Jacobian of that."""
+    found = []
+    for jacobian in derivation.jacobians.values():
+        name = residual_name(jacobian.solve)
+        unknowns = ", ".join(jacobian.solve.unknowns)
+        found += [
+            _function(
+                module,
+                name + STEP,
+                f"The residual that is zero where {unknowns} solves the step.",
+                jacobian.solve.residual,
+            ),
+            _function(
+                module,
+                name + "_jvp" + RESIDUAL_JVP,
+                f"Tangent of {name} along {unknowns} alone.",
+                jacobian.product.block,
+            ),
+        ]
+    return found
 
 
 def _combined(derivation: Derivation, module: Module) -> list[str]:

@@ -6,6 +6,7 @@ many ghost cells as any expression reaches for; they are filled before they are 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -15,7 +16,16 @@ from pdec.errors import Diagnostic, ModelErrors
 from pdec.ghosts import ghost_cells, least_cells
 from pdec.lowering import Tables
 from pdec.model import Condition, GridAxis, Model
-from pdec.statements import Array, Block, Ghost, GhostRow, Origin, Statement, successor
+from pdec.statements import (
+    Array,
+    Block,
+    Ghost,
+    GhostRow,
+    Origin,
+    Solve,
+    Statement,
+    successor,
+)
 from pdec.symbolic import Access
 
 MAX_WEIGHT = 1e12  # of a cell in a ghost; beyond it, rounding alone keeps it finite
@@ -77,17 +87,33 @@ def with_ghosts(block: Block, tables: Tables, arrays: dict[str, Array]) -> Block
         for access in statement.expr.atoms(Access)
         if access.offsets
     }
-    made = {statement.writes for statement in block.statements}
+    made = {statement.writes for statement in block.flat}
+    solves = [s for s in block.statements if isinstance(s, Solve)]
+    made |= {name for solve in solves for name in solve.unknowns}
     given = sorted(name for name in read - made if arrays[name].per_sample)
-    statements: list[Statement] = [
-        g for name in given for g in _ghosts(arrays[name], tables)
-    ]
-    for statement in block.statements:
+    first = [g for name in given for g in _ghosts(arrays[name], tables)]
+    rest = _filled(block.statements, read, tables, arrays)
+    return replace(block, statements=(*first, *rest))
+
+
+def _filled(
+    block: Iterable[Statement], read: set[str], tables: Tables, arrays: dict[str, Array]
+) -> list[Statement]:
+    """Statements with the ghost cells filled of what they make, or solve for."""
+    statements: list[Statement] = []
+    for statement in block:
+        if isinstance(statement, Solve):
+            unknowns = [name for name in statement.unknowns if name in read]
+            first = [g for name in unknowns for g in _ghosts(arrays[name], tables)]
+            inner = _filled(statement.residual.statements, read, tables, arrays)
+            residual = replace(statement.residual, statements=(*first, *inner))
+            statements.append(replace(statement, residual=residual))
+            continue
         statements.append(statement)
         array = arrays[statement.writes]
         if array.padded and (array.name in read or not array.per_sample):
             statements += _ghosts(array, tables)
-    return replace(block, statements=tuple(statements))
+    return statements
 
 
 def _ghosts(array: Array, tables: Tables) -> list[Ghost]:

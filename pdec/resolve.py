@@ -27,9 +27,10 @@ from pdec.grids import constants, set_length
 from pdec.kernels import known
 from pdec.model import Definition, Model, Typed, Variable
 from pdec.scope import Builder, Mistake
+from pdec.singular import guard
 from pdec.source import Source
 from pdec.statements import Role
-from pdec.symbolic import Access, Equal, per_sample
+from pdec.symbolic import TIME, Access, Equal, per_sample
 from pdec.walls import boundaries
 
 DTYPES = ("float64", "float32")
@@ -57,6 +58,7 @@ def resolve(
     model = _assemble(statements, scope, settings)
     reporter.raise_if_errors()
     assert model is not None, "a mistake was raised but not reported"
+    model = guard(model, syntax.statements, scope.places, reporter)
     return replace(model, warnings=reporter.diagnostics)
 
 
@@ -124,6 +126,9 @@ def _settings(
         seen.add(setting.key)
         if not statements.guard(_setting, setting, scope, found, overrides):
             scope.failed.add(setting.key)
+    if discover("pdec.schemes", Scheme)[str(found["scheme"])].steady:
+        _refuse_steps(statements, scope)
+        found["steps"] = scope.steps = 1
     if "steps" not in found and not scope.doubtful("steps"):
         scope.missing(
             "the number of time steps is missing",
@@ -151,6 +156,14 @@ def _settings(
         equations.get("omega"),
         equations.get("dt"),
     )
+
+
+def _refuse_steps(statements: _Statements, scope: Builder) -> None:
+    """An equilibrium is found at once: it has neither steps nor their length."""
+    for setting in statements.of(tree.SettingStatement):
+        if setting.key == "steps":
+            message = "an equilibrium takes no steps"
+            scope.reporter.error(message, setting.span, "remove this line")
 
 
 def _refuse_spacings(scope: Builder) -> None:
@@ -212,7 +225,13 @@ def _assemble(
     loss: Typed | None = None
     if loss_statement is not None:
         loss = statements.guard(_loss, loss_statement, scope)
-    clock = read_clock(evolving, scope, omega=settings.omega, dt=settings.dt)
+    clock = read_clock(
+        evolving,
+        scope,
+        omega=settings.omega,
+        dt=settings.dt,
+        steady=discover("pdec.schemes", Scheme)[settings.scheme].steady,
+    )
     if scope.reporter.wrong:
         return None
     assert clock is not None, "a mistake in the step was not reported"
@@ -261,6 +280,7 @@ def _readout(statement: tree.ReadoutStatement, scope: Builder) -> None:
     if variable is None:
         raise Mistake
     assignable(value, variable, statement.body.span, scope)
+    _refuse_time(value, "a readout", statement.body, scope)
     if not per_sample(value.expr):
         hint = "such as `readout s = integral(z)`"
         what = "a readout must depend on the state or an input"
@@ -275,8 +295,16 @@ def _readout(statement: tree.ReadoutStatement, scope: Builder) -> None:
     )
 
 
+def _refuse_time(value: Typed, what: str, node: tree.Expr, scope: Builder) -> None:
+    """The last state is looked at once: there is no time, and no step, to it."""
+    if TIME in value.domain:
+        hint = "a field can carry what is to be read off: `dq/dt = …`"
+        scope.fail(f"{what} cannot depend on the time t", node.span, hint)
+
+
 def _loss(statement: tree.LossStatement, scope: Builder) -> Typed:
     value = translate(statement.body, scope)
+    _refuse_time(value, "the loss", statement.body, scope)
     if value.shape or value.domain:
         scope.fail(
             "the loss must be one number per sample",

@@ -162,9 +162,6 @@ class Clear:
         return self.array
 
 
-Statement = Map | Ghost | Fold | Clear
-
-
 @dataclass(frozen=True, slots=True)
 class Block:
     """Statements run in order, and the arrays that they leave for others."""
@@ -174,9 +171,62 @@ class Block:
     outputs: tuple[str, ...] = ()
 
     @property
+    def flat(self) -> tuple[Statement, ...]:
+        """All statements, those of a residual in front of their ``Solve``."""
+        found: list[Statement] = []
+        for statement in self.statements:
+            if isinstance(statement, Solve):
+                found += statement.residual.statements
+            found.append(statement)
+        return tuple(found)
+
+    @property
     def maps(self) -> tuple[Map, ...]:
-        """The block's Map statements."""
-        return tuple(s for s in self.statements if isinstance(s, Map))
+        """The block's Map statements, those of residuals among them."""
+        return tuple(s for s in self.flat if isinstance(s, Map))
+
+
+@dataclass(frozen=True, slots=True)
+class Solve:
+    """Find the arrays ``unknowns`` at which the outputs of ``residual`` are zero.
+
+    ``guess`` sets them to begin with.  The iteration is Newton's, or ``accelerated``:
+    z ← z - residual with Anderson's acceleration.
+    """
+
+    name: str
+    unknowns: tuple[str, ...]
+    residual: Block
+    guess: tuple[Map, ...]
+    origin: Origin
+    accelerated: bool = False
+
+    @property
+    def writes(self) -> str:
+        """Name of the first array written."""
+        return self.unknowns[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """``made = -J⁻¹ given``, or its transpose, J = ∂residual/∂unknowns of a ``Solve``.
+
+    The implicit function theorem: tangents obey J u̇ = -ṙ, cotangents r̄ = -J⁻ᵀ ū.
+    """
+
+    solve: Solve
+    given: tuple[str, ...]
+    made: tuple[str, ...]
+    transposed: bool
+    origin: Origin
+
+    @property
+    def writes(self) -> str:
+        """Name of the first array written."""
+        return self.made[0]
+
+
+Statement = Map | Ghost | Fold | Clear | Solve | Linear
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +235,8 @@ class Program:
 
     ``coefficients`` depends on parameters alone and runs once a call; ``initial`` makes
     the state from inputs; ``step`` advances it; ``readout`` and ``loss`` look at the
-    last state; ``penalty`` holds the terms of the loss in parameters alone.
+    last state; ``penalty`` holds the terms of the loss in parameters alone,
+    ``rates`` what the verdict on ω reads of the right-hand side at a state.
     """
 
     arrays: dict[str, Array]
@@ -196,6 +247,7 @@ class Program:
     loss: Block
     penalty: Block
     constants: dict[str, Constant]
+    rates: Block = Block("rates", ())
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -219,7 +271,9 @@ class Constant(NamedTuple):
 
 def verify(block: Block, arrays: dict[str, Array]) -> None:
     """Check the form between passes: arrays known, indices bound, offsets in reach."""
-    for statement in block.statements:
+    for statement in block.flat:
+        if isinstance(statement, Solve | Linear):
+            continue
         if not isinstance(statement, Map):
             assert statement.array in arrays, statement
             continue

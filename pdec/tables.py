@@ -6,9 +6,10 @@ Called by ``emit.py``.  What these tables must hold is in ``runtime/generated.py
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pdec import __version__
+from pdec.adjoint import DOT
 from pdec.derivation import equations, title_of
 from pdec.derive import Derivation
 from pdec.model import Variable
@@ -17,6 +18,7 @@ from pdec.symbolic import Access
 from pdec.targets.body import Module
 from pdec.targets.layout import INDENT, WIDTH, call, section, tuple_of
 from pdec.targets.names import Names
+from pdec.targets.solves import residual_name
 from pdec.targets.views import cells
 
 
@@ -63,6 +65,8 @@ def tables(derivation: Derivation, module: Module) -> str:
         _table("_WORK", shape, work, "work arrays of each sample"),
         _table("_SHARED", shape, shared, "arrays that all samples share"),
     ]
+    if derivation.jacobians:
+        blocks.append(_implicit(derivation))
     if model.loss is not None:
         every = model.every or model.steps
         steps = f"range({every}, {model.steps + 1}, {every})"
@@ -76,6 +80,36 @@ def tables(derivation: Derivation, module: Module) -> str:
         blocks.append("\n".join(rows))
         blocks.append(f"_SLOPES = ({low!r}, {high!r})")
     return "\n".join([section("tables for the machinery below"), "", *blocks]) + "\n"
+
+
+def _implicit(derivation: Derivation) -> str:
+    """The equations that a step solves, by the name that the step calls them."""
+    axes = derivation.model.axes
+    lines = ["# what a step solves for", "_IMPLICIT: dict[str, dict[str, Any]] = {"]
+    for name, jacobian in derivation.jacobians.items():
+        solve = jacobian.solve
+        evaluate = residual_name(solve)
+        dotted = {s.writes for s in jacobian.product.block.statements}
+        dotted = {n.removesuffix(DOT) for n in dotted} | {*solve.unknowns}
+        rows = {
+            "unknowns": _names(solve.unknowns),
+            "residuals": _names(solve.residual.outputs),
+            "tangents": _names(sorted(dotted)),
+            "evaluate": evaluate,
+            "linearise": f"{evaluate}_jvp",
+            "reach": tuple_of([str(cells) for cells in jacobian.reach.values()]),
+            "periodic": tuple_of([str(axes[a].periodic) for a in jacobian.reach]),
+            "shared": str(jacobian.shared),
+            "constant": str(jacobian.constant),
+        }
+        lines.append(f'    "{name}": {{')
+        lines += [f'        "{key}": {value},' for key, value in rows.items()]
+        lines.append("    },")
+    return "\n".join([*lines, "}"])
+
+
+def _names(names: Iterable[str]) -> str:
+    return tuple_of([f'"{name}"' for name in names])
 
 
 def _slices(array: Array) -> str:

@@ -66,18 +66,22 @@ LAYERS = (
     "equations",
     "walls",
     "clock",
+    "ranges",
+    "singular",
     "resolve",
     # 3, 4  model → discrete step
     "linear",
     "stencil",
     "ghosts",
     "lowering",
+    "parts",
     "stages",
     "padding",
     "discrete",
     # 5  discrete step → adjoint and tangent
     "slope",
     "adjoint",
+    "implicit",
     # 6  discrete step → stability
     "stability",
     # both together, and for readers
@@ -95,6 +99,7 @@ LAYERS = (
     "targets/ghosts",
     "targets/reductions",
     "targets/shared",
+    "targets/solves",
     "targets/numpy",
     # derivation → the module's text
     "runtime",

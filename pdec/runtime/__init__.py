@@ -18,10 +18,22 @@ import re
 from collections.abc import Collection
 from importlib import resources
 
-# features: "initial" (at t = 0), "loss", "every" (targets along
-# the way), "penalty" (loss terms in parameters alone),
-# "classes" (a target of labels), "readout"
-FEATURES = ("classes", "every", "initial", "loss", "penalty", "readout", "stencil")
+# features, what a model has: "accelerated" (a fixed point), "banded" (implicit on one
+# axis), "classes" (a target of labels), "every" (targets along the way), "implicit"
+# (steps that are solved for), "initial" (at t = 0), "loss", "penalty" (loss terms in
+# parameters alone), "readout", "stencil" (a verdict on ω)
+FEATURES = (
+    "accelerated",
+    "banded",
+    "classes",
+    "every",
+    "implicit",
+    "initial",
+    "loss",
+    "penalty",
+    "readout",
+    "stencil",
+)
 
 # files in the order of pasting; a target replaces numpy_driver and tiles alone
 BEFORE_MATHEMATICS = ("types",)
@@ -32,17 +44,19 @@ AFTER_MATHEMATICS = (
     "checkpoints",
     "tiles",
     "numpy_driver",
+    "implicit",
     "selfcheck",
 )
 STABILITY = ("stability",)
 LAST = ("main",)
 
-# what the pasted text needs, in the order of isort
+# what the pasted text may need, in the order of isort
 IMPORTS = """\
 import contextvars
 import difflib
 import functools
 import io
+import itertools
 import json
 import math
 import os
@@ -58,16 +72,32 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from scipy.linalg import get_lapack_funcs
+from scipy.sparse import csc_array
+from scipy.sparse.linalg import splu
 """
 
 _MARKER = re.compile(r"\s*# \[(?:feature: (?P<condition>.+)|end)\]")
+
+
+def imports(text: str) -> str:
+    """Return the imports that a module's text needs, of those in IMPORTS."""
+    lines = []
+    for line in IMPORTS.splitlines():
+        head, word, names = line.rpartition("import ")
+        bound = {name: name.split()[-1] for name in names.split(", ") if word}
+        used = [n for n, b in bound.items() if re.search(rf"\b{b}\b", text)]
+        if used or not line:
+            lines.append(f"{head}{word}{', '.join(used)}")
+    return "\n".join(lines) + "\n"
 
 
 def paste(file: str, features: Collection[str]) -> str:
     """Return the text of `file` for a model with these features, ready to be pasted."""
     assert set(features) <= set(FEATURES), features
     text = resources.files(__name__).joinpath(f"{file}.py").read_text("utf-8")
-    return _select(without_head(text), features).strip("\n") + "\n"
+    kept = _select(without_head(text), features).strip("\n")
+    return f"{kept}\n" if kept else ""
 
 
 def reserved_names() -> frozenset[str]:

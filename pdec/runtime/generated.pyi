@@ -26,6 +26,10 @@ _WORK: dict[str, tuple[int, ...]]  # work array -> shape
 _SNAPSHOTS: range  # feature loss: after these steps it is taken; it is their mean
 _SHARED: dict[str, tuple[int, ...]]  # every array that receives cotangents in c_bar
 
+# feature implicit: what a step solves for, by the name that the step calls it; the rest
+# as in _Equation (implicit.py)
+_IMPLICIT: dict[str, dict[str, Any]]
+
 def _coefficients(c: Arrays) -> None: ...  # adds what is combined to c
 def _coefficients_vjp(c: Arrays, c_bar: Arrays) -> None: ...  # adds to parameters
 def _coefficients_jvp(c: Arrays, c_dot: Arrays) -> None: ...  # adds combined to c_dot

@@ -67,5 +67,9 @@ class StabilityError(ArithmeticError):
     """The run would grow for numerical reasons alone; the message names the cure."""
 
 
+class ConvergenceError(ArithmeticError):
+    """An implicit step has no solution that its iteration could find."""
+
+
 class StabilityWarning(UserWarning):
     """The run may grow for numerical reasons alone."""

@@ -6,7 +6,7 @@ PLUGINS = (
     Scheme(
         name="euler",
         order=1,
-        text="z_next = z + dt F(z)",
+        text="z_next = z + dt F(z, t)",
         doc="z⁺ = z + Δt F(z); for a relaxation z⁺ = (1 - ω) z + ω f(Z)",
     ),
 )

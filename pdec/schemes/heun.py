@@ -7,8 +7,8 @@ PLUGINS = (
         name="heun",
         order=2,
         text="""
-k1 = F(z)
-k2 = F(z + dt k1)
+k1 = F(z, t)
+k2 = F(z + dt k1, t + dt)
 z_next = z + (dt/2) (k1 + k2)
 """,
         doc="Euler predictor, trapezoidal corrector; inherits contractivity from Euler",

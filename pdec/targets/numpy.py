@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pdec.statements import Clear, Fold, Ghost, Map, Statement
+from pdec.statements import Clear, Fold, Ghost, Linear, Map, Solve, Statement
 from pdec.symbolic import accesses, negative
-from pdec.targets import ghosts
+from pdec.targets import ghosts, solves
 from pdec.targets.body import Body, Module
 from pdec.targets.layout import INDENT, comment, unpack
 from pdec.targets.reductions import reduce
@@ -40,13 +40,15 @@ class Function(Body):
         for statement in listed:
             if isinstance(statement, Map):
                 self.reads |= {access.array for access in accesses(statement.expr)}
-            else:
+            elif isinstance(statement, Ghost | Fold | Clear):
                 self.reads.add(statement.array)
         for statement in listed:
             self.add(statement)
 
     def add(self, statement: Statement) -> None:
         """Write one statement."""
+        if isinstance(statement, Map):
+            statement = self.numbered(statement)
         self.explain(statement)
         if isinstance(statement, Clear):
             ghosts.clear(self, statement)
@@ -54,6 +56,12 @@ class Function(Body):
             ghosts.fill(self, statement)
         elif isinstance(statement, Fold):
             ghosts.fold(self, statement)
+        elif isinstance(statement, Solve):
+            for guess in statement.guess:
+                self._map(guess)
+            self.lines.append(solves.solve(statement))
+        elif isinstance(statement, Linear):
+            self.lines.append(solves.linear(statement))
         elif self._shared(statement):
             map_shared(self, statement)
         else:

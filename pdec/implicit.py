@@ -1,0 +1,97 @@
+"""What a ``Solve`` needs beside its residual: products with the Jacobian, its pattern.
+
+Called by ``derive.py``.  The Jacobian J = ∂residual/∂unknowns is never written out: its
+entries are products with vectors of 0 and 1 whose columns do not meet in any row
+(Curtis, Powell & Reid 1974).  What is worked out here is how far a row reaches:
+
+    r = z⁺ - z - Δt D (z⁺[x-1] - 2 z⁺ + z⁺[x+1])/Δx²  →  reach {x: 1}, the same for all
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pdec.adjoint import DOT, Derived, linearise
+from pdec.errors import Diagnostic, ModelErrors
+from pdec.model import Model
+from pdec.statements import Array, Ghost, Map, Solve, Statement
+from pdec.symbolic import TIME, accesses, indices_of
+
+
+@dataclass(frozen=True, slots=True)
+class Jacobian:
+    """J of a ``Solve``: its products, and where it is not zero.
+
+    ``reach`` gives, by axis, how many cells away a residual reads the unknowns;
+    ``shared`` says that all samples have the same J, ``constant`` that all steps have.
+    """
+
+    solve: Solve
+    product: Derived
+    reach: dict[str, int]
+    shared: bool
+    constant: bool
+
+
+def jacobian(solve: Solve, model: Model, arrays: dict[str, Array]) -> Jacobian:
+    """Derive the Jacobian's products and pattern; ``ModelErrors`` where it is full."""
+    fields = [model.fields[name] for name in model.fields]
+    if any(field.domain != fields[0].domain for field in fields):
+        _refuse(model, "fields on the same axes", "declare the fields on the same axes")
+    product = linearise(solve.residual, arrays, along=solve.unknowns)
+    read = [access for s in product.block.maps for access in accesses(s.expr)]
+    primal = [access for access in read if not access.array.endswith(DOT)]
+    shared = not any(arrays[access.array].per_sample for access in primal)
+    timeless = not any(TIME in indices_of(s.expr) for s in product.block.maps)
+    reach = _reach(solve, model, fields[0].domain)
+    return Jacobian(solve, product, reach, shared, shared and timeless)
+
+
+def _reach(solve: Solve, model: Model, axes: tuple[str, ...]) -> dict[str, int]:
+    """How far the residual of a cell reads the unknowns, by axis."""
+    none = dict.fromkeys(axes, 0)
+    far = {name: none for name in solve.unknowns}  # by array: how far its cells read
+    walls: dict[tuple[str, str], int] = {}  # how far in from a wall its ghosts read
+    for statement in solve.residual.statements:
+        if isinstance(statement, Ghost):
+            walls[statement.array, statement.axis] = _depth(statement)
+        elif isinstance(statement, Map):
+            reads = [a for a in accesses(statement.expr) if a.array in far]
+            if reads and set(statement.over) & set(axes):
+                _refuse(model, "local terms", "take scheme heun or rk4")
+            for access in reads:
+                known = far.get(statement.writes, none)
+                moved = {
+                    axis: max(abs(offset), walls.get((access.array, axis), 0))
+                    for axis, offset in access.offsets.items()
+                }
+                far[statement.writes] = {
+                    axis: max(known[axis], far[access.array][axis] + moved.get(axis, 0))
+                    for axis in axes
+                }
+    total = [far.get(name, none) for name in solve.residual.outputs]
+    return {axis: max(reach[axis] for reach in total) for axis in axes}
+
+
+def _depth(ghost: Ghost) -> int:
+    """How many cells in from a wall the ghosts beyond that wall read."""
+    sides = ((-1, ghost.low), (1, ghost.high))
+    cells = [
+        distance
+        for own, rows in sides
+        for row in rows
+        for side, distance, _ in row.cells
+        if side == own
+    ]
+    return max(cells, default=0)
+
+
+def _refuse(model: Model, what: str, hint: str) -> None:
+    span = next(iter(model.evolution.values())).span
+    message = f"scheme {model.scheme} needs {what}: each cell is solved with its near"
+    raise ModelErrors(model.source, (Diagnostic(f"{message} ones", span, hint),))
+
+
+def solves(statements: tuple[Statement, ...]) -> tuple[Solve, ...]:
+    """The ``Solve`` statements of a block."""
+    return tuple(s for s in statements if isinstance(s, Solve))

@@ -1,0 +1,340 @@
+"""Implicit steps: Newton's method with a direct solver, its adjoint and its tangent."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import get_lapack_funcs
+from scipy.sparse import csc_array
+from scipy.sparse.linalg import splu
+
+from pdec.runtime.generated import _CELLS, _IMPLICIT, MODEL
+from pdec.runtime.types import Array, Arrays, ConvergenceError
+
+# [feature: implicit]
+# --- what is solved for ---------------------------------------------------------------
+
+# An implicit step finds the unknowns u at which the residual r(u) is zero. With the
+# Jacobian J = ∂r/∂u, Newton's method repeats u ← u - J⁻¹ r; tangents then obey
+# J u_dot = -r_dot, and cotangents r_bar = -J⁻ᵀ u_bar (implicit function theorem).
+
+
+@dataclass(frozen=True)
+class _Equation:
+    """residual = 0 for the unknowns, in vectors of all their cells.
+
+    evaluate sets the residuals; linearise sets their tangents from those of the
+    unknowns. A residual reads its own cell and `reach` cells along each axis. shared:
+    all samples have the same Jacobian; constant: all steps have.
+    """
+
+    unknowns: tuple[str, ...]
+    residuals: tuple[str, ...]
+    tangents: tuple[str, ...]
+    evaluate: Callable[[int, Arrays, Arrays], None]
+    linearise: Callable[[int, Arrays, Arrays, Arrays], None]
+    reach: tuple[int, ...]
+    periodic: tuple[bool, ...]
+    shared: bool
+    constant: bool
+
+    def residual(self, n: int, c: Arrays, v: Arrays) -> Array:
+        """Return the residual of the unknowns in v, (batch, unknowns)."""
+        self.evaluate(n, c, v)
+        return _vector([v[name] for name in self.residuals])
+
+    def inside(self, v: Arrays) -> list[Array]:
+        """Return the cells of the unknowns, as views."""
+        pairs = zip(self.unknowns, MODEL.fields, strict=True)
+        return [v[name][_CELLS[field]] for name, field in pairs]
+
+
+def _equation(name: str) -> _Equation:
+    return _Equation(**_IMPLICIT[name])
+
+
+def _vector(arrays: list[Array]) -> Array:
+    """Return arrays (batch, …) as one vector for each sample, (batch, unknowns)."""
+    return np.concatenate([a.reshape(len(a), -1) for a in arrays], axis=1)
+
+
+def _put(arrays: list[Array], vector: Array) -> None:
+    """Set arrays (batch, …) from one vector for each sample; inverse of _vector."""
+    sizes = [math.prod(a.shape[1:]) for a in arrays]
+    parts = np.split(vector, np.cumsum(sizes)[:-1], axis=-1)
+    for a, part in zip(arrays, parts, strict=True):
+        a[...] = part.reshape(-1, *a.shape[1:])
+
+
+def _solve(name: str, n: int, c: Arrays, v: Arrays) -> None:
+    """Solve for the unknowns in v by Newton's method, from what they hold.
+
+    A step is halved, for each sample alone, until it makes the residual smaller.
+    """
+    equation = _equation(name)
+    u = _vector(equation.inside(v))
+    r = equation.residual(n, c, v)
+    moving = np.ones((len(u), 1), bool)
+    for _ in range(_MOST_ITERATIONS):
+        if not np.all(np.isfinite(r)):
+            break
+        change = -_jacobian(name, n, c, v).solve(r) * moving
+        moving = moving & (_largest(change) > _tolerance(u))
+        for halvings in range(_MOST_HALVINGS + 1):
+            _put(equation.inside(v), u + change)
+            after = equation.residual(n, c, v)
+            worse = moving & ~(_largest(after) < _largest(r))
+            if equation.shared or not worse.any() or halvings == _MOST_HALVINGS:
+                break
+            change *= np.where(worse, 0.5, 1.0)
+        u, r = u + change, after
+        if equation.shared or not moving.any():  # shared: linear, one step is enough
+            return
+    raise ConvergenceError(
+        f"{MODEL.name}: Newton's method finds no state after step {n + 1} for "
+        f"{np.count_nonzero(moving)} of {len(u)} samples: take a shorter step"
+    )
+
+
+_MOST_ITERATIONS, _MOST_HALVINGS = 50, 10
+
+
+def _largest(vector: Array) -> Array:
+    """Return the largest magnitude of each sample, (batch, 1)."""
+    return np.asarray(np.max(np.abs(vector), axis=1, keepdims=True))
+
+
+def _tolerance(u: Array) -> Array:
+    """Return the change of each sample at which the next would be lost in rounding.
+
+    Newton's method squares the error, so that it is done well before.
+    """
+    return np.finfo(u.dtype).eps ** 0.75 * np.maximum(1.0, _largest(u))
+
+
+def _solve_tangent(name: str, n: int, c: Arrays, v: Arrays, v_dot: Arrays) -> None:
+    """Set the tangents of the unknowns from those of the residual: -J⁻¹ r_dot."""
+    equation = _equation(name)
+    r_dot = _vector([v_dot[residual] for residual in equation.residuals])
+    _put(equation.inside(v_dot), -_jacobian(name, n, c, v).solve(r_dot))
+
+
+def _solve_adjoint(name: str, n: int, c: Arrays, v: Arrays, v_bar: Arrays) -> None:
+    """Set the cotangents of the residual from those of the unknowns: -J⁻ᵀ u_bar."""
+    equation = _equation(name)
+    u_bar = _vector(equation.inside(v_bar))
+    r_bar = -_jacobian(name, n, c, v).solve(u_bar, transposed=True)
+    _put([v_bar[residual] for residual in equation.residuals], r_bar)
+
+
+# [feature: accelerated]
+def _accelerate(name: str, n: int, c: Arrays, v: Arrays) -> None:
+    """Find the fixed point of u ← u - r(u) from what the unknowns in v hold.
+
+    Each sample takes the combination of its last five steps whose residual is least
+    (Anderson 1965; Walker & Ni 2011, algorithm AA), until r ≤ 1e-10 max(1, |u|).
+    """
+    equation = _equation(name)
+    u = _vector(equation.inside(v))
+    tolerance = max(1e-10, 64.0 * float(np.finfo(u.dtype).eps))
+    moves: list[Array] = []
+    changes: list[Array] = []
+    for _ in range(_MOST_FIXED_POINT):
+        r = equation.residual(n, c, v)
+        moving = _largest(r) > tolerance * np.maximum(1.0, _largest(u))
+        if not np.all(np.isfinite(r)) or not moving.any():
+            break
+        if moves:
+            changes[-1] = r - changes[-1]
+        step = -r
+        if changes:
+            dR, dU = np.stack(changes, -1), np.stack(moves, -1)
+            weights = np.linalg.pinv(dR, rcond=1e-10) @ r[..., None]
+            step -= ((dU - dR) @ weights)[..., 0]
+        step *= moving
+        moves, changes = [*moves[-4:], step], [*changes[-4:], r]
+        u = u + step
+        _put(equation.inside(v), u)
+    if not np.all(np.isfinite(r)) or moving.any():
+        raise ConvergenceError(
+            f"{MODEL.name}: no equilibrium after {_MOST_FIXED_POINT} iterations for "
+            f"{np.count_nonzero(moving)} of {len(u)} samples: start nearer to it, or "
+            "make the moments smaller"
+        )
+
+
+_MOST_FIXED_POINT = 500
+
+
+# [end]
+# --- the Jacobian ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    """Which entries a Jacobian has, and the probes that show them.
+
+    A probe is a vector of 0 and 1 whose columns do not meet in any row, so that its
+    product with the Jacobian holds one entry a row (Curtis, Powell & Reid 1974).
+    place is where an unknown stands in the matrix: side by side with its neighbours.
+    """
+
+    probes: Array  # (probes, unknowns)
+    probe: Array  # of each entry: the probe that shows it, its row and its column
+    row: Array
+    column: Array
+    place: Array  # (unknowns,)
+
+
+@functools.cache
+def _pattern(name: str) -> _Pattern:
+    """Return the pattern of the Jacobian for this model's grid."""
+    equation = _equation(name)
+    shapes = [field.shape for field in MODEL.fields.values()]
+    grid = shapes[0][len(shapes[0]) - len(equation.reach) :]
+    cells = math.prod(grid)
+    components = sum(math.prod(shape) for shape in shapes) // cells
+    axes = list(zip(grid, equation.reach, equation.periodic, strict=True))
+    along = [_colours(*axis) for axis in axes]
+    counts = [int(colours.max()) + 1 for colours in along]
+    colour = np.ravel_multi_index(np.meshgrid(*along, indexing="ij"), counts).ravel()
+    component = np.arange(components)[:, None, None]
+    shows = colour == np.arange(math.prod(counts))[:, None]
+    probes = np.kron(np.eye(components), shows)
+    rows, columns = [], []
+    for offsets in itertools.product(*(_offsets(*axis) for axis in axes)):
+        near = [np.arange(size) + m for size, m in zip(grid, offsets, strict=True)]
+        within = [
+            periodic | ((cell >= 0) & (cell < size))
+            for cell, (size, _, periodic) in zip(near, axes, strict=True)
+        ]
+        inside = np.all(np.meshgrid(*within, indexing="ij"), axis=0).ravel()
+        reached = np.ravel_multi_index(
+            np.meshgrid(*near, indexing="ij"), grid, mode="wrap"
+        )
+        rows.append(np.flatnonzero(inside))
+        columns.append(reached.ravel()[inside])
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    probed, rowed, columned = np.broadcast_arrays(
+        component * len(shows) + colour[column],
+        np.swapaxes(component, 0, 1) * cells + row,
+        component * cells + column,
+    )
+    place = _places(grid, equation.periodic)
+    ordered = (place * components + np.arange(components)[:, None]).ravel()
+    return _Pattern(probes, probed.ravel(), rowed.ravel(), columned.ravel(), ordered)
+
+
+def _colours(size: int, reach: int, periodic: bool) -> Array:
+    """Colour the cells of an axis: cells of one colour are not read by any one row."""
+    colours = np.arange(size) % (2 * reach + 1)
+    left = size % (2 * reach + 1) if periodic else 0
+    if left:  # the last cells are neighbours of the first: a colour for each
+        colours[-left:] = 2 * reach + 1 + np.arange(left)
+    return np.unique(colours, return_inverse=True)[1]
+
+
+def _offsets(size: int, reach: int, periodic: bool) -> range:
+    """Return the offsets at which a row has entries, each neighbour once."""
+    return range(size) if periodic and 2 * reach >= size else range(-reach, reach + 1)
+
+
+def _places(grid: tuple[int, ...], periodic: tuple[bool, ...]) -> Array:
+    """Return where each cell stands: a ring is folded, 0, N-1, 1, N-2, …"""
+    cells = np.arange(math.prod(grid))
+    if len(grid) > 1 or not periodic[0]:
+        return cells
+    return np.minimum(2 * cells, 2 * (grid[0] - cells) - 1)
+
+
+def _jacobian(name: str, n: int, c: Arrays, v: Arrays) -> _Factors:
+    """Return the factors of the Jacobian at what v holds; once a run if constant."""
+    key = f"{name} factors"
+    if key in c:
+        return c[key].item()  # type: ignore[no-any-return]
+    equation, pattern = _equation(name), _pattern(name)
+    if equation.shared:
+        v = {array: values[:1] for array, values in v.items()}
+    v_dot = {array: np.zeros_like(v[array]) for array in equation.tangents}
+    products = []
+    for probe in pattern.probes:
+        _put(equation.inside(v_dot), probe)
+        equation.linearise(n, c, v, v_dot)
+        products.append(_vector([v_dot[residual] for residual in equation.residuals]))
+    entries = np.stack(products)[pattern.probe, :, pattern.row]
+    try:
+        factors = _Factors(pattern, entries)
+    except (RuntimeError, ValueError) as error:
+        message = f"{MODEL.name}: the equations of step {n + 1} are singular: {error}"
+        raise ConvergenceError(message) from error
+    if equation.constant:
+        c[key] = np.array(factors, dtype=object)
+    return factors
+
+
+# [feature: banded]
+class _Factors:
+    """The LU factors of a banded matrix (LAPACK), the samples one after the other."""
+
+    def __init__(self, pattern: _Pattern, entries: Array) -> None:
+        self.place = pattern.place
+        row, column = self.place[pattern.row], self.place[pattern.column]
+        self.width = int(np.max(np.abs(row - column)))
+        size, samples = len(self.place), entries.shape[1]
+        band = np.zeros((3 * self.width + 1, samples * size), entries.dtype, order="F")
+        first = size * np.arange(samples)
+        diagonal = 2 * self.width + row - column
+        band[diagonal[:, None], column[:, None] + first] = entries
+        factor, self._substitute = get_lapack_funcs(("gbtrf", "gbtrs"), (band,))
+        self.factors, self.pivots, info = factor(
+            band, self.width, self.width, overwrite_ab=True
+        )
+        if info > 0:
+            raise ValueError(f"pivot {info} is 0")
+        self.shape = (samples, size)
+
+    def solve(self, b: Array, transposed: bool = False) -> Array:
+        """Return J⁻¹ b, or J⁻ᵀ b, of every sample; b is (batch, unknowns)."""
+        right = np.empty_like(b)
+        right[:, self.place] = b
+        samples, size = self.shape
+        columns = right.T if samples == 1 else right.reshape(samples * size, 1)
+        found, _ = self._substitute(
+            self.factors, self.width, self.width, columns, self.pivots, trans=transposed
+        )
+        solved = found.T if samples == 1 else found.reshape(b.shape)
+        return np.asarray(solved[:, self.place])
+
+
+# [end]
+# [feature: not banded]
+class _Factors:
+    """The LU factors of a sparse matrix (SuperLU), the samples in blocks."""
+
+    def __init__(self, pattern: _Pattern, entries: Array) -> None:
+        size, samples = len(pattern.place), entries.shape[1]
+        first = size * np.arange(samples)
+        row, column = pattern.row[:, None] + first, pattern.column[:, None] + first
+        total = samples * size
+        matrix = csc_array(
+            (entries.ravel(), (row.ravel(), column.ravel())), shape=(total, total)
+        )
+        matrix.eliminate_zeros()
+        self.factors = splu(matrix)
+        self.shape = (samples, size)
+
+    def solve(self, b: Array, transposed: bool = False) -> Array:
+        """Return J⁻¹ b, or J⁻ᵀ b, of every sample; b is (batch, unknowns)."""
+        samples, size = self.shape
+        columns = b.T if samples == 1 else b.reshape(samples * size)
+        found = self.factors.solve(np.ascontiguousarray(columns), "NT"[transposed])
+        return np.asarray(found.T if samples == 1 else found.reshape(b.shape))
+
+
+# [end]
+# [end]
