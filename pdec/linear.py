@@ -76,3 +76,16 @@ def by_coefficient(form: Form) -> list[tuple[sympy.Expr, list[tuple[int, sympy.E
         sign = -1 if negative(coefficient) else 1
         groups.setdefault(sign * coefficient, []).append((sign, basis))
     return list(groups.items())
+
+
+def absorbed(
+    expr: sympy.Expr, over: tuple[str, ...]
+) -> tuple[sympy.Expr, tuple[str, ...]]:
+    """Let a sum over cells of a sum over channels be one sum over both."""
+    factors = sympy.Mul.make_args(expr)
+    inside = [factor for factor in factors if isinstance(factor, Contraction)]
+    others = sympy.Mul(*(f for f in factors if not isinstance(f, Contraction)))
+    if len(inside) != 1 or others.has(Contraction):
+        return expr, over
+    inner, index = inside[0].args
+    return inner * others, (*over, str(index))

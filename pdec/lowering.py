@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 import sympy
 
-from pdec.linear import by_coefficient, linear_form
+from pdec.linear import absorbed, by_coefficient, linear_form
 from pdec.model import Definition, Model
 from pdec.notation import text
 from pdec.statements import Array, Axis, Map, Origin, Role, Statement
@@ -185,7 +185,7 @@ class Lowering:
         over = tuple(name for name in over if name not in absent)
         if varies(value):
             if over and not maximum:
-                value, over = _absorbed(value, over)
+                value, over = absorbed(value, over)
             value = self._collected(value, target, origin, over)
         elif value.has(Contraction):
             value, summed = self.tables.uncontracted(value, target.array, origin)
@@ -397,19 +397,6 @@ def _computing(
     target: Access, expr: sympy.Expr, model: Model, origin: Origin
 ) -> Origin:
     return Origin(f"{target.array} = {text(expr, model.spellings)}", origin.location)
-
-
-def _absorbed(
-    expr: sympy.Expr, over: tuple[str, ...]
-) -> tuple[sympy.Expr, tuple[str, ...]]:
-    """Let a sum over cells of a sum over channels be one sum over both."""
-    factors = sympy.Mul.make_args(expr)
-    inside = [factor for factor in factors if isinstance(factor, Contraction)]
-    others = sympy.Mul(*(f for f in factors if not isinstance(f, Contraction)))
-    if len(inside) != 1 or others.has(Contraction):
-        return expr, over
-    inner, index = inside[0].args
-    return inner * others, (*over, str(index))
 
 
 def _split(coefficient: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr]:
