@@ -35,7 +35,6 @@ from pdec.expansion import expansion
 from pdec.lines import shown
 from pdec.model import Typed
 from pdec.readings import (
-    doubt_negative_base,
     is_reference,
     raised_reference,
     refuse_differentials,
@@ -47,7 +46,15 @@ from pdec.readings import (
 )
 from pdec.scope import MOMENTS, Builder, Mistake
 from pdec.source import Span
-from pdec.symbolic import Access, Constant, per_sample, pick, rename_indices
+from pdec.symbolic import (
+    NOW,
+    TIME,
+    Access,
+    Constant,
+    per_sample,
+    pick,
+    rename_indices,
+)
 
 
 def translate(node: tree.Expr, scope: Builder) -> Typed:
@@ -64,6 +71,8 @@ def _translated(node: tree.Expr, scope: Builder) -> Typed:
 def number(node: tree.Expr, scope: Builder, what: str) -> float:
     """The value of an expression in numbers and constants alone."""
     expr = translate(node, scope).expr
+    if expr.has(NOW):
+        scope.fail(f"{what} cannot depend on the time t", node.span)
     values = {c: sympy.Float(scope.constants[c.name]) for c in expr.atoms(Constant)}
     value = expr.xreplace(values).evalf()
     if not value.is_number or not value.is_real:
@@ -108,6 +117,8 @@ def _name(node: tree.Name, scope: Builder) -> Typed:
         return Typed(definition.element, definition.shape, definition.domain, node.span)
     if name in scope.axes:
         return Typed(Access(name, ((name, 0),)), (), frozenset({name}), node.span)
+    if name == TIME:
+        return Typed(NOW, (), frozenset({TIME}), node.span)
     if name in scope.kernels:
         hint = f"write `moments({node.text}, 2) z`"
         what = "is a kernel, which acts through its moments alone"
@@ -179,6 +190,7 @@ def _binary(node: tree.Binary, scope: Builder) -> Typed:
     if node.op == "*":
         return multiply(left, right, node.span, scope)
     if node.op == "/":
+        scope.note(right, node.right, node)
         return divide(left, right, node, scope)
     return dot(left, right, node.span, scope)
 
@@ -195,9 +207,8 @@ def _both(left: tree.Expr, right: tree.Expr, scope: Builder) -> tuple[Typed, Typ
 
 def _power(node: tree.Power, scope: Builder) -> Typed:
     base, exponent = translate(node.base, scope), translate(node.exponent, scope)
-    value = raised(base, exponent, node.span, scope)
-    doubt_negative_base(base, exponent, node, scope)
-    return value
+    scope.note(base, node.base, node)
+    return raised(base, exponent, node.span, scope)
 
 
 # --- juxtaposition -----------------------------------------------------------------

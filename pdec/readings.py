@@ -11,17 +11,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import sympy
-
 from pdec import tree
-from pdec.functions import Maximum, softplus
 from pdec.lines import shown
-from pdec.model import Typed
 from pdec.scope import Builder
 from pdec.source import Span
-from pdec.symbolic import TIME, Access, Constant
-
-_DEPTH = 4  # how many definitions are looked through for the sign of a value
+from pdec.symbolic import TIME
 
 
 def is_reference(name: tree.Name, group: tree.Group, scope: Builder) -> bool:
@@ -178,51 +172,6 @@ def refuse_raised_reference(
     behind = _text(Span(base.span.end, end), scope)
     first, second = f"{sign}({plain}{behind})", f"({sign} {plain}){behind}"
     _two_ways(Span(mark.start, end), first, second, scope)
-
-
-def doubt_negative_base(
-    base: Typed, exponent: Typed, node: tree.Power, scope: Builder
-) -> None:
-    """``z^0.5`` is not a number where z < 0: a doubt, unless z cannot be negative."""
-    values = {c: scope.constants.get(str(c.name), 0.5) for c in _constants(exponent)}
-    power = exponent.expr.xreplace(values)
-    if power.is_number and float(power).is_integer():
-        return
-    if scope.arguments or base.expr.is_number or _nonnegative(base.expr, scope, _DEPTH):
-        return
-    text, raised = _text(node.base.span, scope), _text(node.exponent.span, scope)
-    inner = text[1:-1] if isinstance(node.base, tree.Group) else text
-    scope.reporter.warning(
-        f"'{_text(node.span, scope)}' is not a number where '{inner}' is negative",
-        node.span,
-        f"write `(abs({inner}))^{raised}`, or `(max({inner}, 0))^{raised}`",
-    )
-
-
-def _nonnegative(expr: sympy.Expr, scope: Builder, depth: int) -> bool:
-    """Whether an expression can be shown to be at least 0."""
-    known = {}
-    for access in expr.atoms(Access):
-        variable = scope.variables.get(access.array)
-        axis = scope.axes.get(access.array)
-        made = scope.definitions.get(access.array)
-        low = axis.low if axis else variable.low if variable else -1.0
-        if low >= 0 or (made and depth and _nonnegative(made.expr, scope, depth - 1)):
-            known[access] = sympy.Dummy(nonnegative=True)
-    for constant in expr.atoms(Constant):
-        value = scope.constants.get(str(constant.name))
-        if value is not None and value >= 0:
-            known[constant] = sympy.Dummy(nonnegative=True)
-    for call in expr.atoms(Maximum, softplus):
-        if any(argument.is_nonnegative for argument in call.args):
-            known[call] = sympy.Dummy(nonnegative=True)
-        if isinstance(call, softplus):
-            known[call] = sympy.Dummy(positive=True)
-    return bool(expr.xreplace(known).is_nonnegative)
-
-
-def _constants(value: Typed) -> set[Constant]:
-    return set(value.expr.atoms(Constant))
 
 
 def _two_ways(span: Span, first: str, second: str, scope: Builder) -> None:

@@ -25,7 +25,7 @@ from pdec.lines import blank_comments
 from pdec.model import Channel, Definition, GridAxis, Typed, Variable
 from pdec.source import Source, Span
 from pdec.statements import Array, Axis, Role
-from pdec.symbolic import BATCH, TIME, per_sample
+from pdec.symbolic import BATCH, TIME, varies
 
 Apply = Callable[[tuple[Typed, ...], Scope, Span], Typed]
 
@@ -78,6 +78,9 @@ class Builder:
     unread: frozenset[str] = frozenset()
     failed: set[str] = field(default_factory=set)
     walls_unclear: set[str] = field(default_factory=set)
+    places: dict[tuple[sympy.Expr, bool], tuple[Span, str]] = field(
+        default_factory=dict
+    )
     _bodies: dict[str, Typed] = field(default_factory=dict)
     _open: list[str] = field(default_factory=list)
     _failed: set[str] = field(default_factory=set)
@@ -144,6 +147,14 @@ class Builder:
         hint = f"add a line such as `grid {axis}[64] on [0, 1) periodic`"
         self.fail(f"there is no grid, so there is no axis '{axis}'", span, hint)
 
+    def note(self, value: Typed, operand: tree.Expr, whole: tree.Expr) -> None:
+        """Remember where a divisor or the base of a power stands, for later doubts."""
+        divided = isinstance(whole, tree.Binary)
+        inside = operand.items[0] if isinstance(operand, tree.Group) else operand
+        written = " ".join(self.source.excerpt(inside.span).split())
+        span = operand.span if divided else whole.span
+        self.places.setdefault((value.expr, divided), (span, written))
+
     # --- names ---------------------------------------------------------------------
 
     def declare(self, name: tree.Name) -> None:
@@ -195,7 +206,7 @@ class Builder:
             or self.doubtful(name)
             or name in self.claims
             or name in self.arguments
-            or name in ("pi", MOMENTS)
+            or name in ("pi", MOMENTS, TIME)
         )
 
     def is_function(self, name: str) -> bool:
@@ -321,7 +332,7 @@ class Builder:
         *,
         written: bool,
     ) -> Definition:
-        sampled = per_sample(value.expr)
+        sampled = varies(value.expr)
         axes = array_axes(
             self.axes, value.shape, value.domain, sampled=sampled, steps=self.steps
         )

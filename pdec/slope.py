@@ -66,22 +66,25 @@ def _slope_of(part: sympy.Expr, access: Access) -> sympy.Expr:
     base, exponent = part.args
     slope = derivative(base, access)
     if slope != 0:
-        slope *= exponent * _where_positive(base, exponent)
+        slope *= exponent * _lowered(base, exponent)
     if exponent.has(access):
-        logarithm = Select(base, sympy.log(_or_one(base)), sympy.S.Zero)
+        logarithm = Select(base, sympy.log(_or_one(base, base)), sympy.S.Zero)
         slope += part * logarithm * derivative(exponent, access)
     return slope
 
 
-def _where_positive(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
+def _lowered(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
     """s^(p-1); 0 at s = 0 where that is infinite and s^p is not: 0 < p < 1."""
     if base.is_positive or exponent.is_negative or (exponent - 1).is_nonnegative:
         return base ** (exponent - 1)
-    return Select(base, _or_one(base) ** (exponent - 1), sympy.S.Zero)
+    finite = base
+    if not exponent.is_number:  # p = 2 leaves s free to be negative
+        finite = Select(1 - exponent, sympy.Abs(base), sympy.S.One)
+    return Select(finite, _or_one(base, finite) ** (exponent - 1), sympy.S.Zero)
 
 
-def _or_one(base: sympy.Expr) -> sympy.Expr:
-    return Select(base, base, sympy.S.One)
+def _or_one(base: sympy.Expr, condition: sympy.Expr) -> sympy.Expr:
+    return Select(condition, base, sympy.S.One)
 
 
 _OUTPUT = sympy.Symbol("f", real=True)

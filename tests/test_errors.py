@@ -24,7 +24,7 @@ from pdec.errors import Diagnostic, ModelErrors
 FOLDER = Path(__file__).parent / "errors"
 FILES = sorted(FOLDER.glob("*.npde"))
 NOTES = ("#!", "#?")
-ACCEPTED = {"negative_base", "unused"}
+ACCEPTED = {"negative_base", "singular", "unused"}
 
 
 def found_in(text: source.Source) -> tuple[Diagnostic, ...]:
