@@ -39,12 +39,12 @@ def map_shared(body: Body, statement: Map) -> None:
     else:
         expr, left = statement.expr, f"{_place(body, target, array)} ="
     if statement.over:
-        arguments = [inline(_shortened(body, inline, expr, WIDTH - 24))]
+        arguments = [inline(shortened(body, inline, expr, WIDTH - 24))]
         if set(statement.over) != set(running):
             arguments.append(f"axis={axes_of(running, statement.over)}")
         body.lines += call(f"{left} np.sum", arguments)
         return
-    value = _shortened(body, inline, expr, WIDTH - len(INDENT) - len(left) - 1)
+    value = shortened(body, inline, expr, WIDTH - len(INDENT) - len(left) - 1)
     lacking = set(target.indices) - indices_of(expr)
     if lacking and not (statement.accumulate or array.padded):
         shape = str(array.padded_shape)
@@ -60,46 +60,57 @@ def _all_running(statement: Map, axes: tuple[str, ...]) -> tuple[str, ...]:
     return (TIME, *found) if timed else found
 
 
-def _shortened(body: Body, inline: Inline, expr: sympy.Expr, room: int) -> sympy.Expr:
-    """An expression that fits into a line, with its long parts computed before it."""
+def shortened(
+    body: Body, inline: Inline, expr: sympy.Expr, room: int, *, deeper: int = 0
+) -> sympy.Expr:
+    """An expression that fits into a line, with its long parts computed before it.
+
+    The lines before it have room for ``deeper`` more columns of indentation.
+    """
     if len(inline(expr)) <= room:
         return expr
     if expr.is_Add:
-        return _summed(body, inline, expr, room)
-    wide = WIDTH - len(INDENT) - len("part_99 = ")
+        return _summed(body, inline, expr, room, deeper)
+    wide = WIDTH - len(INDENT) - len("part_99 = ") - deeper
     above, below = sympy.fraction(expr, exact=True)
     if above != 1 != below and len(inline(below)) > room // 2:
-        return _shortened(
-            body, inline, above * _named(body, inline, 1 / below, wide), room
-        )
+        named = _named(body, inline, 1 / below, wide, deeper)
+        return shortened(body, inline, above * named, room, deeper=deeper)
     inner = sorted(
         (a for a in expr.args if a.args), key=lambda part: -len(inline(part))
     )
     if not inner:
         return expr
-    part = _named(body, inline, inner[0], wide)
-    return _shortened(body, inline, expr.xreplace({inner[0]: part}), room)
+    part = _named(body, inline, inner[0], wide, deeper)
+    return shortened(
+        body, inline, expr.xreplace({inner[0]: part}), room, deeper=deeper
+    )
 
 
-def _summed(body: Body, inline: Inline, expr: sympy.Expr, room: int) -> sympy.Expr:
+def _summed(
+    body: Body, inline: Inline, expr: sympy.Expr, room: int, deeper: int
+) -> sympy.Expr:
     """A long sum, added up over several lines."""
-    wide = WIDTH - len(INDENT) - len("part_99 = part_99 + ")
+    wide = WIDTH - len(INDENT) - len("part_99 = part_99 + ") - deeper
     terms = [
-        _shortened(body, inline, term, wide) for term in sorted(expr.args, key=term_key)
+        shortened(body, inline, term, wide, deeper=deeper)
+        for term in sorted(expr.args, key=term_key)
     ]
     total: sympy.Expr = sympy.S.Zero
     for term in terms:
         if total != 0 and len(inline(total + term)) > wide:
-            total = _named(body, inline, total, WIDTH)
+            total = _named(body, inline, total, WIDTH, deeper)
         total += term
     if len(inline(total)) <= room:
         return total
-    return _named(body, inline, total, WIDTH)
+    return _named(body, inline, total, WIDTH, deeper)
 
 
-def _named(body: Body, inline: Inline, expr: sympy.Expr, room: int) -> sympy.Expr:
+def _named(
+    body: Body, inline: Inline, expr: sympy.Expr, room: int, deeper: int
+) -> sympy.Expr:
     """Compute a part on a line of its own, and return the symbol for it."""
-    value = _shortened(body, inline, expr, room)
+    value = shortened(body, inline, expr, room, deeper=deeper)
     body.parts += 1
     name = f"part~{body.parts}"
     body.lines.append(f"{INDENT}{body.module.names(name)} = {inline(value)}")

@@ -1,0 +1,126 @@
+"""The functions of one sample that Numba compiles: which arrays they get, and as what.
+
+Arrays reach a function in tuples: ``v`` of one sample, ``c`` of all samples, ``v_bar``
+and ``c_bar`` of their cotangents, ``v_dot`` and ``c_dot`` of their tangents.  A field
+has a level for each state that is kept, and two for its cotangents.
+
+    _step(n, here, there, c, v)  →  z, z_next = v[0][here], v[0][there]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from pdec.adjoint import BAR
+from pdec.statements import Array, Role, Statement, successor
+from pdec.symbolic import TIME
+from pdec.targets.body import MARKS, Module, split_mark
+from pdec.targets.layout import INDENT, unpack
+from pdec.targets.loops import Loops
+from pdec.targets.nests import carried_arrays, scalars, schedule
+
+ACTIVE = (Role.PARAM, Role.COEFFICIENT)
+OF_ONE_SAMPLE = (Role.INPUT, Role.TARGET, Role.WORK, Role.READOUT, Role.LOSS)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A function to be: its first line, what it does, and what it returns, if at all."""
+
+    head: str
+    doc: str
+    statements: tuple[Statement, ...]
+    result: str = ""
+
+
+@dataclass
+class Kernels:
+    """The compiled functions of a module, and the order of their arrays in tuples."""
+
+    module: Module
+    margins: dict[str, int]
+    used: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def arrays(self) -> Mapping[str, Array]:
+        """The arrays of the program."""
+        return self.module.arrays
+
+    def of(self, role: Role) -> list[str]:
+        """The arrays with a role, in the order of the model."""
+        return [name for name, array in self.arrays.items() if array.role is role]
+
+    def shared(self) -> list[str]:
+        """What all samples share: first what has cotangents, then coordinates."""
+        own = [n for n in self.arrays if n not in self.module.private]
+        active = [n for n in own if self.arrays[n].role in ACTIVE]
+        return active + [n for n in own if self.arrays[n].role is Role.COORDINATE]
+
+    def summed_in_cells(self, name: str) -> bool:
+        """Whether a sample sums the cotangents of a shared array in its own precision.
+
+        It does where there is one for every cell; what every step has an own one of is
+        added to once a sample anyway.
+        """
+        array = self.arrays[name]
+        names = {axis.name for axis in array.axes}
+        grid = bool(names & set(self.module.axes))
+        return array.role in ACTIVE and grid and TIME not in names
+
+    def texts(self, kernels: Iterable[Kernel]) -> list[str]:
+        """Write the functions; what is an array in one depends on the others."""
+        listed = list(kernels)
+        carried = carried_arrays(kernel.statements for kernel in listed)
+        bodies = []
+        for kernel in listed:
+            pieces = schedule(kernel.statements, self.arrays, self.module.axes)
+            numbers = scalars(pieces, self.arrays, carried) - {kernel.result}
+            body = Loops(self.module, self.margins, numbers)
+            body.add_all(pieces)
+            bodies.append(body)
+        self.used = {mark: self._used(mark, bodies) for mark in MARKS}
+        return [self._text(k, b) for k, b in zip(listed, bodies, strict=True)]
+
+    def _used(self, mark: str, bodies: list[Loops]) -> tuple[str, ...]:
+        """The arrays of one sample in a tuple: fields first, then what is touched."""
+        touched = {name for body in bodies for name in body.touched - body.scalars}
+        found = self.of(Role.STATE)
+        for name, array in self.arrays.items():
+            given = array.role is Role.INPUT or (array.role is Role.TARGET and not mark)
+            if array.role in OF_ONE_SAMPLE and (given or name + mark in touched):
+                found.append(name)
+        return tuple(found)
+
+    def _text(self, kernel: Kernel, body: Loops) -> str:
+        arrays = sorted(body.touched - body.scalars, key=self._rank)
+        lines = unpack({body.local(name): self._home(name) for name in arrays})
+        if any("real(" in line for line in body.lines):
+            lines.append(f"{INDENT}real = v[0].dtype.type")
+        lines += body.lines
+        if kernel.result:
+            lines.append(f"{INDENT}return {body.local(kernel.result)}[()]")
+        text = "\n".join([f'{INDENT}"""{kernel.doc}"""', *lines])
+        return f"@_compiled\ndef {kernel.head}:\n{text}"
+
+    def _rank(self, name: str) -> tuple[str, int]:
+        base, mark = split_mark(name)
+        return mark, list(self.arrays).index(base)
+
+    def _home(self, name: str) -> str:
+        """Where an array is kept: ``v[2]``, ``v_bar[0][n % 2]``, ``c[4][()]``."""
+        base, mark = split_mark(name)
+        array, kind = self.arrays[base], MARKS[mark]
+        if not array.per_sample:
+            place = f"c{kind}[{self.shared().index(base)}]"
+            return place if array.axes or mark == BAR else f"{place}[()]"
+        fields = self.of(Role.STATE)
+        if array.role in (Role.STATE, Role.NEXT):
+            here, there = ("n % 2", "(n + 1) % 2") if mark == BAR else ("here", "there")
+            nexts = [successor(name) for name in fields]
+            if base in nexts:
+                return f"v{kind}[{nexts.index(base)}][{there}]"
+            return f"v{kind}[{fields.index(base)}][{here}]"
+        return f"v{kind}[{self.used[mark].index(base)}]"
+
+

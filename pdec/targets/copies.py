@@ -1,0 +1,149 @@
+"""Compiled functions that bring the arrays of a sample in and take its results out.
+
+    z0 (batch, 128)  →  z[here, j0] = z0[s, j0 - 3]      for j0 in the cells of z
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from pdec.statements import Role
+from pdec.symbolic import BATCH
+from pdec.targets.compiled import Kernels
+from pdec.targets.layout import INDENT
+
+Cells = list[tuple[str, str, str]]  # of each axis: variable, its range, what it is less
+
+
+def copies(kernels: Kernels, along: Collection[str]) -> list[str]:
+    """Write them; the targets ``along`` have one for each of several steps."""
+    fields = list(enumerate(kernels.of(Role.STATE)))
+    inputs = list(enumerate(kernels.of(Role.INPUT)))
+    targets = list(enumerate(kernels.of(Role.TARGET)))
+    v, v_bar = kernels.used[""].index, kernels.used["~bar"].index
+    shared = list(enumerate(kernels.shared()))
+
+    def own(name: str) -> Cells:
+        return _cells(kernels, name)
+
+    def whole(name: str) -> Cells:
+        return _cells(kernels, name, ghosts=True)
+
+    found = {
+        ("_take_state(s, here, z, v)", "Copy sample s of z to a level of its fields."): [
+            _move(own(f), f"v[{k}]", ["here"], "=", f"z[{k}]", ["s"]) for k, f in fields
+        ],
+        ("_give_state(s, here, v, z)", "Copy a level of the fields to sample s of z."): [
+            _move(own(f), f"v[{k}]", ["here"], "=", f"z[{k}]", ["s"], out=True)
+            for k, f in fields
+        ],
+        ("_take_inputs(s, x, v)", "Copy the inputs of sample s, or those of all."): [
+            _move(own(i), f"v[{v(i)}]", [], "=", f"x[{k}]", [f"s % len(x[{k}])"])
+            for k, i in inputs
+        ],
+        ("_give_inputs(s, v_bar, x_bar)", "Add to the cotangents of the inputs."): [
+            _move(
+                own(i),
+                f"v_bar[{v_bar(i)}]",
+                [],
+                "+=",
+                f"x_bar[{k}]",
+                [f"s % len(x_bar[{k}])"],
+                out=True,
+            )
+            for k, i in inputs
+        ],
+        ("_take_targets(s, number, y, v)", "Copy the targets of a snapshot."): [
+            _move(
+                own(y),
+                f"v[{v(y)}]",
+                [],
+                "=",
+                f"y[{k}]",
+                ["s", "number"] if y in along else ["s"],
+            )
+            for k, y in targets
+        ],
+        ("_join_levels(n, v_bar)", "Add the cotangents in the other level."): [
+            _nest(
+                own(f),
+                _at(f"v_bar[{k}]", ["n % 2"], own(f))
+                + " += "
+                + _at(f"v_bar[{k}]", ["(n + 1) % 2"], own(f)),
+            )
+            for k, f in fields
+        ],
+        ("_clear_sample(v_bar)", "Set to zero what the way back adds to."): [
+            *(
+                _nest(whole(f), _at(f"v_bar[{k}]", [level], whole(f)) + " = 0.0")
+                for k, f in fields
+                for level in ("0", "1")
+            ),
+            *(
+                _nest(whole(i), _at(f"v_bar[{v_bar(i)}]", [], whole(i)) + " = 0.0")
+                for _, i in inputs
+            ),
+        ],
+        ("_add_up(c_bar, sums)", "Add the sums of one sample to those of all."): [
+            _nest(
+                whole(c),
+                f"{_at(f'sums[{k}]', [], whole(c))} += "
+                f"{_at(f'c_bar[{k}]', [], whole(c))}",
+                f"{_at(f'c_bar[{k}]', [], whole(c))} = 0.0",
+            )
+            for k, c in shared
+            if kernels.summed_in_cells(c)
+        ],
+    }
+    return [
+        "\n".join(
+            [
+                f"@_compiled\ndef {head}:",
+                f'{INDENT}"""{doc}"""',
+                *(line for nest in nests for line in nest),
+            ]
+        )
+        for (head, doc), nests in found.items()
+    ]
+
+
+def _cells(kernels: Kernels, name: str, *, ghosts: bool = False) -> Cells:
+    found: Cells = []
+    for axis in kernels.arrays[name].axes:
+        if axis.name == BATCH:
+            continue
+        margin = kernels.margins.get(axis.name, 0)
+        own = axis.ghosts if ghosts else 0
+        index, low, high = f"j{len(found)}", margin - own, margin + axis.size + own
+        bounds = f"range({low}, {high})" if low else f"range({high})"
+        found.append((index, bounds, f"{index} - {low}" if low else index))
+    return found
+
+
+def _move(
+    cells: Cells,
+    inner: str,
+    here: list[str],
+    sign: str,
+    outer: str,
+    row: list[str],
+    *,
+    out: bool = False,
+) -> list[str]:
+    """Loops that copy from an array without margins to one with them, or back."""
+    own = _at(inner, here, cells)
+    away = f"{outer}[{', '.join([*row, *(less for _, _, less in cells)])}]"
+    left, right = (away, own) if out else (own, away)
+    return _nest(cells, f"{left} {sign} {right}")
+
+
+def _at(array: str, before: list[str], cells: Cells) -> str:
+    return f"{array}[{', '.join([*before, *(i for i, _, _ in cells)]) or '()'}]"
+
+
+def _nest(cells: Cells, *statements: str) -> list[str]:
+    lines, indent = [], INDENT
+    for index, bounds, _ in cells:
+        lines.append(f"{indent}for {index} in {bounds}:")
+        indent += INDENT
+    return [*lines, *(f"{indent}{statement}" for statement in statements)]

@@ -1,0 +1,386 @@
+"""Nests of loops as the lines of a function that Numba compiles.
+
+    Z = Z_m1 z[x-1] + Z_0 z   →   for x in range(3, 131):
+                                      Z = Z_m1[x] * z[x - 1] + Z_0[x] * z[x]
+
+Every array has the same margin around its cells, which holds its ghost cells and is
+else zero, so that one index serves them all: cell 0 is z[3] in the example.  A sum along
+the innermost loop is added up in a number of the run's dtype, and then to its array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import sympy
+
+from pdec.functions import Maximum, Minimum, Select, Step, softplus
+from pdec.notation import factor_key
+from pdec.statements import Array, Clear, Fold, Ghost, GhostRow, Map, Role
+from pdec.symbolic import (
+    BATCH,
+    TIME,
+    Access,
+    Constant,
+    Equal,
+    IndexValue,
+    negative,
+)
+from pdec.targets.body import LEVEL, Body, Module, split_mark
+from pdec.targets.inline import POWER, PRODUCT, SUM, UNARY, Inline
+from pdec.targets.layout import INDENT, WIDTH, comment
+from pdec.targets.nests import Nest, Piece
+from pdec.targets.shared import shortened
+
+FUNCTIONS: dict[type, str] = {
+    sympy.tanh: "_tanh",
+    sympy.exp: "_exp",
+    softplus: "_softplus",
+    sympy.sinh: "np.sinh",
+    sympy.cosh: "np.cosh",
+    sympy.log: "np.log",
+    sympy.sin: "np.sin",
+    sympy.cos: "np.cos",
+    sympy.tan: "np.tan",
+    sympy.atan: "np.arctan",
+    sympy.Abs: "abs",
+    sympy.sign: "np.sign",
+    Maximum: "max",
+    Minimum: "min",
+}
+ATOM = POWER + 1
+
+
+class Numbers(Inline):
+    """Prints an expression of one cell; constants become numbers of the run's dtype."""
+
+    def _write(self, expr: sympy.Expr) -> tuple[int, str]:
+        if constant(expr):
+            return ATOM, f"real({Inline(self.refer)(expr)})"
+        return super()._write(expr)
+
+    def _product(self, expr: sympy.Expr) -> tuple[int, str]:
+        if negative(expr):
+            return UNARY, f"-{self(-expr, UNARY)}"
+        above, below = sympy.fraction(expr, exact=True)
+        factors = sympy.Mul.make_args(above)
+        known = sympy.Mul(*(f for f in factors if constant(f)))
+        if constant(below):
+            known, below = known / below, sympy.S.One
+        rest = sorted((f for f in factors if not constant(f)), key=factor_key)
+        parts = [] if known == 1 and rest else [known]
+        written = " * ".join(self(factor, UNARY) for factor in [*parts, *rest])
+        if below == 1:
+            level = PRODUCT if len(parts) + len(rest) > 1 else ATOM
+            return level, written
+        return PRODUCT, f"{written} / {self(below, UNARY)}"
+
+    def _power(self, expr: sympy.Expr) -> tuple[int, str]:
+        base, exponent = expr.args
+        if negative(exponent) and exponent != -1:
+            return PRODUCT, f"real(1.0) / {self(base**-exponent, UNARY)}"
+        if exponent == -1:
+            return PRODUCT, f"real(1.0) / {self(base, UNARY)}"
+        return super()._power(expr)
+
+    def _function(self, expr: sympy.Expr) -> str:
+        arguments = [self(argument) for argument in expr.args]
+        if isinstance(expr, Step):
+            return f"(real(1.0) if {self(expr.args[0], SUM)} > 0.0 else real(0.0))"
+        if isinstance(expr, Select):
+            condition = f"{self(expr.args[0], SUM)} > 0.0"
+            return f"({arguments[1]} if {condition} else {arguments[2]})"
+        if isinstance(expr, Equal):
+            return f"real({arguments[0]} == {arguments[1]})"
+        return f"{FUNCTIONS[type(expr)]}({', '.join(arguments)})"
+
+
+def constant(expr: sympy.Expr) -> bool:
+    """Whether an expression is known before the run: no element, no index."""
+    if expr.atoms(Access, IndexValue, Cell) or expr.has(LEVEL):
+        return False
+    return not any(c.name.startswith("part~") for c in expr.atoms(Constant))
+
+
+class Loops(Body):
+    """The lines of one compiled function of one sample."""
+
+    def __init__(
+        self, module: Module, margins: Mapping[str, int], scalars: set[str]
+    ) -> None:
+        super().__init__(module)
+        self.margins = margins
+        self.scalars = scalars
+        self.touched: set[str] = set()
+        self._said: set[str] = set()
+
+    # --- names and places
+
+    def local(self, name: str) -> str:
+        """The local variable that holds an array or, if it is a scalar, a number."""
+        self.touched.add(name)
+        base, _ = split_mark(name)
+        if self.module.array(name).role is Role.COORDINATE:
+            return self.module.names(f"{base}~at")
+        return self.module.names(name)
+
+    def index(self, name: str) -> str:
+        """The variable that runs over an index."""
+        return name if name in self.margins else self.module.names(f"{name}~index")
+
+    def element(self, access: Access) -> str:
+        """An element of an array at the running index."""
+        name, array = self.local(access.array), self.module.array(access.array)
+        if access.array in self.scalars:
+            return name
+        places = []
+        for axis, (place, offset) in zip(array.axes, access.index, strict=True):
+            if axis.name != BATCH:
+                places.append(self._place(place, offset))
+        if places:
+            return f"{name}[{', '.join(places)}]"
+        return f"{name}[()]" if self.writable(access.array) else name
+
+    def writable(self, name: str) -> bool:
+        """Whether a number lives in an array of its own: all but shared values do."""
+        return self.module.array(name).per_sample or name.endswith("~bar")
+
+    def _place(self, place: str, offset: int) -> str:
+        if place == TIME:
+            return "n"
+        if place.isdigit():
+            return place
+        index = self.index(place)
+        sign = "-" if offset < 0 else "+"
+        return f"{index} {sign} {abs(offset)}" if offset else index
+
+    def refer(self, symbol: sympy.Symbol) -> str:
+        """A symbol of an expression."""
+        if isinstance(symbol, Access):
+            return self.element(symbol)
+        if isinstance(symbol, IndexValue):
+            index = self.index(symbol.index_name)
+            margin = self.margins.get(symbol.index_name, 0)
+            return f"real({index} - {margin})" if margin else f"real({index})"
+        if symbol == LEVEL:
+            return "real(n)"
+        return self.module.names(str(symbol.name))
+
+    # --- pieces
+
+    def add_all(self, pieces: Iterable[Piece]) -> None:
+        """Write pieces in order."""
+        for piece in pieces:
+            if isinstance(piece, Nest):
+                self._nest(piece)
+            elif isinstance(piece, Ghost):
+                self._say([piece])
+                self._fill(piece)
+            elif isinstance(piece, Fold):
+                self._say([piece])
+                self._fold(piece)
+            else:
+                self._clear_ghosts(piece)
+
+    def _say(self, pieces: Iterable[Ghost | Fold | Map], indent: str = INDENT) -> None:
+        """Say which pieces of the equation come next."""
+        said = None
+        for piece in pieces:
+            origin = piece.origin
+            place = f"  ({origin.location})" if origin.location else ""
+            words = f"{origin.text}{place}"
+            if words != said and origin.text:
+                self.lines.append(comment(words, indent))
+            said = words
+
+    def _nest(self, nest: Nest) -> None:
+        for statement in nest.cleared:
+            self._start(statement)
+        maps = [self.numbered(m) for m in nest.maps]
+        inner = nest.indices[-1] if nest.indices else ""
+        sums = {
+            number: self.module.names(f"sum~{number + 1}")
+            for number, m in enumerate(maps)
+            if inner and inner not in m.target.indices
+        }
+        if not nest.gathered:
+            self._say(maps)
+        else:
+            self._say(maps)
+            maps = [replace(maps[0], expr=sympy.Add(*(m.expr for m in maps)))]
+        sizes = {k: v for m in nest.maps for k, v in self.sizes(m).items()}
+        indent = INDENT
+        for name in nest.indices:
+            if name == inner:
+                for number, total in sums.items():
+                    start = "-np.inf" if maps[number].maximum else "0.0"
+                    self.lines.append(f"{indent}{total} = real({start})")
+            bounds = self._bounds(name, sizes[name], nest.gathered)
+            self.lines.append(f"{indent}for {self.index(name)} in {bounds}:")
+            indent += INDENT
+        for number, statement in enumerate(maps):
+            self._assign(statement, indent, sums.get(number))
+        for number, total in sums.items():
+            self._deposit(maps[number], total, indent[: -len(INDENT)])
+
+    def _bounds(self, name: str, size: int, gathered: str) -> str:
+        if name not in self.margins:
+            return f"range({size})"
+        margin, ghosts = self.margins[name], 0
+        if gathered:
+            array = self.module.array(gathered)
+            ghosts = next((a.ghosts for a in array.axes if a.name == name), 0)
+        return f"range({margin - ghosts}, {margin + size + ghosts})"
+
+    def _start(self, statement: Map) -> None:
+        """Set what a sum is added to, to zero."""
+        indent = INDENT
+        sizes = self.sizes(statement)
+        for name in statement.target.indices:
+            if name not in (BATCH, TIME):
+                bounds = self._bounds(name, sizes[name], "")
+                self.lines.append(f"{indent}for {self.index(name)} in {bounds}:")
+                indent += INDENT
+        start = "-np.inf" if statement.maximum else "0.0"
+        self.lines.append(f"{indent}{self.element(statement.target)} = {start}")
+
+    def _assign(self, statement: Map, indent: str, total: str | None) -> None:
+        """One statement at one cell."""
+        left = total or self.element(statement.target)
+        inline = Numbers(self.refer)
+        if statement.maximum:
+            room = WIDTH - len(indent) - len(f"{left} = max({left}, )")
+            value = self._short(inline, statement.expr, room, indent)
+            self.lines.append(f"{indent}{left} = max({left}, {inline(value)})")
+            return
+        expr, sign = statement.expr, "="
+        if statement.accumulate or total:
+            minus = negative(expr)
+            expr, sign = (-expr, "-=") if minus else (expr, "+=")
+        room = WIDTH - len(indent) - len(left) - len(sign) - 2
+        value = self._short(inline, expr, room, indent)
+        self.lines.append(f"{indent}{left} {sign} {inline(value)}")
+
+    def _short(
+        self, inline: Inline, expr: sympy.Expr, room: int, indent: str
+    ) -> sympy.Expr:
+        """An expression that fits into the line, its long parts computed before it."""
+        done = len(self.lines)
+        deeper = len(indent) - len(INDENT)
+        value = shortened(self, inline, expr, room, deeper=deeper)
+        self.lines[done:] = [f"{' ' * deeper}{line}" for line in self.lines[done:]]
+        return value
+
+    def _deposit(self, statement: Map, total: str, indent: str) -> None:
+        left = self.element(statement.target)
+        if statement.maximum:
+            self.lines.append(f"{indent}{left} = max({left}, {total})")
+        else:
+            self.lines.append(f"{indent}{left} += {total}")
+
+    # --- ghost cells
+
+    def _fill(self, ghost: Ghost) -> None:
+        """Set each ghost cell from the cells it depends on, from the wall outwards."""
+        indent, before, behind = self._across(ghost.array, ghost.axis)
+        name = self.local(ghost.array)
+        for place, row in self._rows(ghost):
+            expr = row.value
+            for number, (side, distance, weight) in enumerate(row.cells):
+                cell = self._layer(ghost, side, distance)
+                expr += weight * Cell(f"{name}[{before}{cell}{behind}]", number)
+            left = f"{name}[{before}{place}{behind}]"
+            value = Named(self.refer)(expr) if expr != 0 else "real(0.0)"
+            self.lines.append(f"{indent}{left} = {value}")
+
+    def _fold(self, statement: Fold) -> None:
+        """Add each ghost cell's cotangent to the cells that the ghost was filled from."""
+        ghost = statement.ghost
+        indent, before, behind = self._across(statement.array, ghost.axis)
+        name = self.local(statement.array)
+        for place, row in self._rows(ghost):
+            source = Cell(f"{name}[{before}{place}{behind}]", 0)
+            for side, distance, weight in row.cells:
+                left = f"{name}[{before}{self._layer(ghost, side, distance)}{behind}]"
+                minus = negative(weight)
+                value = Named(self.refer)((-weight if minus else weight) * source)
+                self.lines.append(f"{indent}{left} {'-' if minus else '+'}= {value}")
+
+    def _clear_ghosts(self, clear: Clear) -> None:
+        """Leave zero where cotangents were, so that a gather may read there."""
+        name, array = self.local(clear.array), self.module.array(clear.array)
+        for axis in array.axes:
+            if not axis.ghosts:
+                continue
+            indent, before, behind = self._across(clear.array, axis.name)
+            margin = self.margins[axis.name]
+            for k in range(axis.ghosts):
+                for place in (margin - 1 - k, margin + axis.size + k):
+                    left = f"{name}[{before}{place}{behind}]"
+                    self.lines.append(f"{indent}{left} = 0.0")
+
+    def _across(self, name: str, along: str) -> tuple[str, str, str]:
+        """Open loops over the layers across an axis: indent, indices before and behind."""
+        array, indent = self.module.array(name), INDENT
+        before: list[str] = []
+        behind: list[str] = []
+        side = before
+        for axis in array.axes:
+            if axis.name == BATCH:
+                continue
+            if axis.name == along:
+                side = behind
+                continue
+            index = self.index(axis.name)
+            margin = self.margins.get(axis.name, 0)
+            low, high = margin - axis.ghosts, margin + axis.size + axis.ghosts
+            bounds = f"{low}, {high}" if low else f"{high}"
+            self.lines.append(f"{indent}for {index} in range({bounds}):")
+            indent += INDENT
+            side.append(index)
+        return (
+            indent,
+            "".join(f"{i}, " for i in before),
+            "".join(f", {i}" for i in behind),
+        )
+
+    def _rows(self, ghost: Ghost) -> list[tuple[int, GhostRow]]:
+        """The position of each ghost cell along the axis, with its row."""
+        axis = self._axis(ghost)
+        margin = self.margins[ghost.axis]
+        low = [(margin - 1 - k, row) for k, row in enumerate(ghost.low)]
+        high = [(margin + axis + k, row) for k, row in enumerate(ghost.high)]
+        return low + high
+
+    def _layer(self, ghost: Ghost, side: int, distance: int) -> int:
+        margin, size = self.margins[ghost.axis], self._axis(ghost)
+        return margin + distance if side < 0 else margin + size - 1 - distance
+
+    def _axis(self, ghost: Ghost) -> int:
+        array = self.module.array(ghost.array)
+        return next(a.size for a in array.axes if a.name == ghost.axis)
+
+
+class Cell(sympy.Symbol):
+    """A cell that is written as it is called; ``number`` keeps the order of a row."""
+
+    def __new__(cls, written: str, number: int) -> Cell:
+        cell: Cell = sympy.Symbol.__xnew__(cls, written, real=True)
+        return cell
+
+
+class Named(Numbers):
+    """Prints expressions that contain cells beside elements and constants."""
+
+    def _write(self, expr: sympy.Expr) -> tuple[int, str]:
+        if isinstance(expr, Cell):
+            return ATOM, str(expr.name)
+        return super()._write(expr)
+
+
+def layout_of(array: Array, margins: Mapping[str, int]) -> tuple[int, ...]:
+    """Lengths of an array with its margins, without the batch axis."""
+    return tuple(
+        a.size + 2 * margins.get(a.name, 0) for a in array.axes if a.name != BATCH
+    )

@@ -1,0 +1,291 @@
+"""Statements of one sample as nests of loops: which loops there are, and what is in them.
+
+    Z   = Z_m1 z[x-1] + Z_0 z         for x:  Z = Z_m1[x] z[x-1] + Z_0[x] z[x]
+    f_Z = tanh(Z)                →            f_Z = tanh(Z)
+    z̄[x-1] += Z_m1 Z̄                  for x:  z̄[x] = Z_0[x] Z̄[x] + Z_m1[x+1] Z̄[x+1]
+    z̄      += Z_0 Z̄
+
+Statements over the same indices share a nest where each reads what the others write at
+its own cell alone.  A scatter is turned into a gather: what is at cell x - m goes to x,
+and the loops run over the ghost cells too.  That is right because cotangents are kept
+zero outside of the cells that they belong to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import sympy
+
+from pdec.adjoint import BAR
+from pdec.functions import Select
+from pdec.statements import Array, Clear, Fold, Ghost, Map, Role, Statement
+from pdec.symbolic import BATCH, TIME, Access, IndexValue, accesses, ordered
+
+# what may not be computed from the zeros outside of an array's cells
+_SINGULAR = (sympy.log, sympy.tan, Select)
+
+
+@dataclass
+class Nest:
+    """Loops over ``indices``, the last one innermost, around the maps.
+
+    ``gathered`` is the array whose ghost cells the loops cover as well.  An array in
+    ``cleared`` is zero before the loops.
+    """
+
+    indices: tuple[str, ...]
+    maps: list[Map]
+    gathered: str = ""
+    cleared: list[Map] = field(default_factory=list)
+
+    def reads(self) -> set[str]:
+        """The arrays that the maps read."""
+        return {a.array for m in self.maps for a in accesses(m.expr)}
+
+    def writes(self) -> set[str]:
+        """The arrays that the maps write."""
+        return {m.writes for m in self.maps} | {m.writes for m in self.cleared}
+
+    def only_adds(self, name: str) -> bool:
+        """Whether the maps add to an array and do nothing else with it."""
+        sets = [m for m in [*self.maps, *self.cleared] if m.writes == name]
+        return all(m.accumulate for m in sets) and name not in self.reads()
+
+
+Piece = Nest | Ghost | Fold | Clear
+
+
+def schedule(
+    statements: Iterable[Statement], arrays: Mapping[str, Array], axes: tuple[str, ...]
+) -> list[Piece]:
+    """Group the statements of a function into nests, in an order that keeps its sense."""
+    listed = [_of_one_sample(statement) for statement in statements]
+    scattered = {
+        s.writes for s in listed if isinstance(s, Map) and s.target.offsets
+    }
+    pieces: list[Piece] = []
+    for number, statement in enumerate(listed):
+        if isinstance(statement, Clear):
+            if statement.ghosts_only:
+                continue  # they are zero: see the module's docstring
+            pieces.append(_zero(statement, arrays, axes))
+        elif isinstance(statement, Ghost | Fold):
+            pieces.append(statement)
+            later = [s for s in listed[number + 1 :] if isinstance(s, Fold)]
+            name = statement.array
+            if isinstance(statement, Fold) and all(s.array != name for s in later):
+                pieces.append(Clear(name, True, statement.origin))
+        else:
+            assert isinstance(statement, Map), statement
+            _place(pieces, _nest(statement, scattered, arrays, axes))
+    return pieces
+
+
+def _of_one_sample(statement: Statement) -> Statement:
+    if not isinstance(statement, Map):
+        return statement
+    return replace(statement, over=tuple(i for i in statement.over if i != BATCH))
+
+
+def _zero(clear: Clear, arrays: Mapping[str, Array], axes: tuple[str, ...]) -> Nest:
+    """A whole array set to zero, so that a gather into it can begin there."""
+    array = arrays[clear.array.partition("~")[0]]
+    target = array.element().of(clear.array)
+    zero = Map(target, sympy.S.Zero, clear.origin)
+    return Nest(_loops(zero, axes), [zero], gathered=clear.array)
+
+
+def _loops(statement: Map, axes: tuple[str, ...]) -> tuple[str, ...]:
+    """Channels of the target, channels summed over, then the axes of the grid."""
+    names = {*statement.target.indices, *statement.over} - {BATCH, TIME}
+    free = [i for i in ordered(names, axes) if i not in statement.over]
+    summed = [i for i in ordered(names, axes) if i in statement.over]
+    grid = [i for i in axes if i in names]
+    return (
+        *(i for i in free if i not in axes),
+        *(i for i in summed if i not in axes),
+        *grid,
+    )
+
+
+def _nest(
+    statement: Map,
+    scattered: set[str],
+    arrays: Mapping[str, Array],
+    axes: tuple[str, ...],
+) -> Nest:
+    """A nest for one statement."""
+    loops, name = _loops(statement, axes), statement.writes
+    if name in scattered and _vanishes(statement, axes):
+        moved = _gathered(statement)
+        nest = Nest(loops, [moved], gathered=name)
+    else:
+        nest = Nest(loops, [statement])
+    if statement.over and not statement.accumulate:
+        nest.cleared = list(nest.maps)
+        nest.maps = [replace(m, accumulate=not m.maximum) for m in nest.maps]
+    return nest
+
+
+def _gathered(statement: Map) -> Map:
+    """A scatter ``T[x+m] += e[x]`` as the gather ``T[x] += e[x-m]``."""
+    target, moved = statement.target, {}
+    back = target.offsets
+    for access in accesses(statement.expr):
+        place = access
+        for axis, offset in back.items():
+            place = place.shifted(axis, -offset)
+        moved[access] = place
+    for axis, offset in back.items():
+        target = target.shifted(axis, -offset)
+    return replace(statement, target=target, expr=statement.expr.xreplace(moved))
+
+
+def _vanishes(statement: Map, axes: tuple[str, ...]) -> bool:
+    """Whether an expression is zero where its cotangents are, outside of the cells."""
+    grid = {i for i in statement.target.indices if i in axes}
+    values = {v.index_name for v in statement.expr.atoms(IndexValue)}
+    if set(axes) & {*statement.over, *values} or statement.maximum:
+        return False
+    for term in sympy.Add.make_args(sympy.expand_mul(statement.expr)):
+        if not any(_is_zero_outside(f, grid) for f in sympy.Mul.make_args(term)):
+            return False
+    return not any(_singular(part) for part in sympy.preorder_traversal(statement.expr))
+
+
+def _is_zero_outside(factor: sympy.Expr, grid: set[str]) -> bool:
+    return (
+        isinstance(factor, Access)
+        and factor.array.endswith(BAR)
+        and not factor.offsets
+        and grid <= set(factor.indices)
+    )
+
+
+def _singular(part: sympy.Expr) -> bool:
+    if isinstance(part, _SINGULAR):
+        return True
+    if not part.is_Pow or not part.base.atoms(Access):
+        return False
+    return not (part.exp.is_Integer and part.exp > 0)
+
+
+# --- which nest a statement joins -----------------------------------------------------
+
+
+def _place(pieces: list[Piece], nest: Nest) -> None:
+    """Add a nest of one statement to the pieces, or its statement to an earlier nest."""
+    for number in range(len(pieces) - 1, -1, -1):
+        piece = pieces[number]
+        if isinstance(piece, Nest) and _join(piece, nest):
+            return
+        if not _commute(piece, nest):
+            break
+    pieces.append(nest)
+
+
+def _commute(piece: Piece, nest: Nest) -> bool:
+    """Whether a nest may be run before a piece that stands in front of it."""
+    if not isinstance(piece, Nest):
+        touched = {piece.array}
+        return not touched & (nest.reads() | nest.writes())
+    if piece.writes() & nest.reads() or piece.reads() & nest.writes():
+        return False
+    both = piece.writes() & nest.writes()
+    return all(piece.only_adds(name) and nest.only_adds(name) for name in both)
+
+
+def _join(host: Nest, guest: Nest) -> bool:
+    """Add the statement of a nest to another one, if they can share their loops."""
+    if host.indices != guest.indices or host.gathered != guest.gathered:
+        return False
+    (new,) = guest.maps
+    if host.gathered:
+        if not new.accumulate or {m.writes for m in host.maps} != {new.writes}:
+            return False
+        first = host.maps[0]
+        if first.target != new.target or first.over != new.over or guest.cleared:
+            return False
+        host.maps.append(new)
+        return True
+    if guest.cleared and guest.writes() & (host.reads() | host.writes()):
+        return False
+    if not all(_shares_loop(old, new, host.indices) for old in host.maps):
+        return False
+    host.maps.append(new)
+    host.cleared += guest.cleared
+    return True
+
+
+def _shares_loop(old: Map, new: Map, loops: tuple[str, ...]) -> bool:
+    """Whether two statements may alternate cell by cell, the old one first."""
+    for writer, reader in ((old, new), (new, old)):
+        for access in accesses(reader.expr):
+            if access.array == writer.writes and not (
+                access == writer.target and _pointwise(writer, loops)
+            ):
+                return False
+    if old.writes != new.writes:
+        return True
+    both_add = old.accumulate and new.accumulate
+    same_place = old.target == new.target and _pointwise(old, loops)
+    return same_place or (both_add and old.target == new.target)
+
+
+def _pointwise(statement: Map, loops: tuple[str, ...]) -> bool:
+    return set(statement.target.indices) - {BATCH, TIME} == set(loops)
+
+
+# --- what needs no array --------------------------------------------------------------
+
+
+def scalars(
+    pieces: Iterable[Piece], arrays: Mapping[str, Array], carried: set[str]
+) -> set[str]:
+    """Work arrays that live and die within one pass of one nest: mere numbers."""
+    homes: dict[str, list[Nest | None]] = {}
+    for piece in pieces:
+        nest = piece if isinstance(piece, Nest) else None
+        names = {piece.array} if not isinstance(piece, Nest) else set()
+        if isinstance(piece, Nest):
+            names = piece.reads() | piece.writes()
+        for name in names:
+            homes.setdefault(name, []).append(nest)
+    return {
+        name
+        for name, nests in homes.items()
+        if len(nests) == 1
+        and nests[0] is not None
+        and name not in carried
+        and _is_scalar(name, nests[0], arrays)
+    }
+
+
+def _is_scalar(name: str, nest: Nest, arrays: Mapping[str, Array]) -> bool:
+    array = arrays[name.partition("~")[0]]
+    sets = [m for m in nest.maps if m.writes == name]
+    if array.role is not Role.WORK or array.padded or nest.gathered:
+        return False
+    if not sets or sets[0].accumulate or sets[0].over or not nest.indices:
+        return False
+    return all(_pointwise(m, nest.indices) for m in sets)
+
+
+def carried_arrays(functions: Iterable[Iterable[Statement]]) -> set[str]:
+    """Arrays that some function reads without having set them before."""
+    found: set[str] = set()
+    for statements in functions:
+        made: set[str] = set()
+        for statement in statements:
+            if isinstance(statement, Map):
+                read = {a.array for a in accesses(statement.expr)}
+                if statement.accumulate:
+                    read.add(statement.writes)
+                found |= read - made
+                made.add(statement.writes)
+            elif isinstance(statement, Clear):
+                made.add(statement.array)
+    return found
+
