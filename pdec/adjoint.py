@@ -116,9 +116,15 @@ def _with_unknowns(block: Block) -> list[tuple[Statement, frozenset[str]]]:
 
 def _pulled_back(solve: Solve) -> Linear:
     """Cotangents of the residual from those of the unknowns: r̄ = -J⁻ᵀ ū."""
-    origin = solve.origin._replace(text=f"adjoint of {solve.origin.text}")
+    origin = solve.origin._replace(text=f"adjoint: r̄ = -J⁻ᵀ ū, {_of(solve)}")
     given = tuple(map(bar, solve.unknowns))
     return Linear(solve, given, tuple(map(bar, solve.residual.outputs)), True, origin)
+
+
+def _of(solve: Solve) -> str:
+    """What u, r and J are."""
+    unknowns, residuals = ", ".join(solve.unknowns), ", ".join(solve.residual.outputs)
+    return f"u = {unknowns}, r = {residuals}, J = ∂r/∂u"
 
 
 def _emptied(block: Block, arrays: dict[str, Array]) -> list[Ghost]:
@@ -168,7 +174,7 @@ def linearise(
 
 def _pushed_forward(solve: Solve) -> Linear:
     """Tangents of the unknowns from those of the residual: J u̇ = -ṙ."""
-    origin = solve.origin._replace(text=f"tangent of {solve.origin.text}")
+    origin = solve.origin._replace(text=f"tangent: u̇ = -J⁻¹ ṙ, {_of(solve)}")
     given = tuple(map(dot, solve.residual.outputs))
     return Linear(solve, given, tuple(map(dot, solve.unknowns)), False, origin)
 

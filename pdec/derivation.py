@@ -14,7 +14,7 @@ from pdec import __version__
 from pdec.derive import Derivation
 from pdec.model import Model
 from pdec.notation import index_letter, latex, names_channels, text
-from pdec.statements import Block, Ghost, Map
+from pdec.statements import Block, Ghost, Linear, Map, Solve
 from pdec.symbolic import Access, negative
 from pdec.symbolic import Constant as Symbolic
 
@@ -53,7 +53,7 @@ def sections(derivation: Derivation) -> list[Section]:
             "moments combined into stencils, once a call", _maps(program.coefficients)
         ),
         Section("initial state", _maps(program.initial)),
-        Section(f"step ({model.scheme}, {model.steps} of them)", _maps(program.step)),
+        Section(_step_title(model), _maps(program.step)),
         Section("readouts", _maps(program.readout)),
         Section("loss of a sample", _maps(program.loss)),
         Section("loss of the parameters", _maps(program.penalty)),
@@ -67,10 +67,14 @@ def sections(derivation: Derivation) -> list[Section]:
     return [section for section in found if section.formulas]
 
 
+def _step_title(model: Model) -> str:
+    return f"step ({model.scheme}{f', {model.steps} of them' * (model.steps > 1)})"
+
+
 def _maps(block: Block) -> tuple[Formula, ...]:
     """The Maps of a block, and the ghost cells they rely on."""
     found = []
-    for statement in block.statements:
+    for statement in block.flat:
         if isinstance(statement, Map):
             sign = "+=" if statement.accumulate else "="
             left = statement.target
@@ -78,6 +82,8 @@ def _maps(block: Block) -> tuple[Formula, ...]:
             found.append(Formula("", sign, statement.expr, left, over, largest))
         elif isinstance(statement, Ghost):
             found.append(Formula(f"ghost cells: {statement.origin.text}", "", None))
+        elif isinstance(statement, Solve | Linear):
+            found.append(Formula(statement.origin.text, "", None))
     return tuple(found)
 
 

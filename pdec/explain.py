@@ -26,7 +26,17 @@ from pdec.model import Typed, Variable
 from pdec.notation import text
 from pdec.parser import parse
 from pdec.source import Source, Span
-from pdec.statements import Array, Block, Clear, Fold, Ghost, Map, Statement
+from pdec.statements import (
+    Array,
+    Block,
+    Clear,
+    Fold,
+    Ghost,
+    Linear,
+    Map,
+    Solve,
+    Statement,
+)
 from pdec.symbolic import Access, accesses
 
 _STEP = "  "
@@ -186,7 +196,7 @@ def _axis_text(array: Array) -> list[str]:
 
 
 def _block(block: Block, derived: Derivation) -> Iterator[str]:
-    for statement in block.statements:
+    for statement in block.flat:
         yield _statement(statement, derived.model.spellings)
 
 
@@ -203,6 +213,8 @@ def _statement(statement: Statement, spelling: Mapping[str, str]) -> str:
         line = f"fill the ghosts of {name} along {statement.axis}"
     elif isinstance(statement, Fold):
         line = f"fold the ghosts of {name} along {statement.ghost.axis}"
+    elif isinstance(statement, Solve | Linear):
+        line = " ".join(statement.origin.text.split())
     else:
         assert isinstance(statement, Clear)
         line = f"clear {'the ghosts of ' if statement.ghosts_only else ''}{name}"
