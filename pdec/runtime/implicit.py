@@ -71,15 +71,18 @@ def _put(arrays: list[Array], vector: Array) -> None:
         a[...] = part.reshape(-1, *a.shape[1:])
 
 
-def _solve(name: str, n: int, c: Arrays, v: Arrays) -> None:
+def _solve(
+    name: str, n: int, c: Arrays, v: Arrays, moving: Array | None = None
+) -> None:
     """Solve for the unknowns in v by Newton's method, from what they hold.
 
     A step is halved, for each sample alone, until it makes the residual smaller.
+    moving tells which samples are to be solved for, (batch, 1); all unless given.
     """
     equation = _equation(name)
     u = _vector(equation.inside(v))
     r = equation.residual(n, c, v)
-    moving = np.ones((len(u), 1), bool)
+    moving = np.ones((len(u), 1), bool) if moving is None else moving
     for _ in range(_MOST_ITERATIONS):
         if not np.all(np.isfinite(r)):
             break
@@ -137,18 +140,22 @@ def _accelerate(name: str, n: int, c: Arrays, v: Arrays) -> None:
     """Find the fixed point of u ← u - r(u) from what the unknowns in v hold.
 
     Each sample takes the combination of its last five steps whose residual is least
-    (Anderson 1965; Walker & Ni 2011, algorithm AA), until r ≤ 1e-10 max(1, |u|).
+    (Anderson 1965; Walker & Ni 2011, algorithm AA), until r ≤ 1e-10 max(1, |u|); those
+    that do not get there, as stiff ones, start again with Newton's method.
     """
     equation = _equation(name)
-    u = _vector(equation.inside(v))
+    u = start = _vector(equation.inside(v))
     tolerance = max(1e-10, 64.0 * float(np.finfo(u.dtype).eps))
     moves: list[Array] = []
     changes: list[Array] = []
+    moving = np.ones((len(u), 1), bool)
     for _ in range(_MOST_FIXED_POINT):
         r = equation.residual(n, c, v)
-        moving = _largest(r) > tolerance * np.maximum(1.0, _largest(u))
-        if not np.all(np.isfinite(r)) or not moving.any():
+        if not np.all(np.isfinite(r)):
             break
+        moving = _largest(r) > tolerance * np.maximum(1.0, _largest(u))
+        if not moving.any():
+            return
         if moves:
             changes[-1] = r - changes[-1]
         step = -r
@@ -160,15 +167,11 @@ def _accelerate(name: str, n: int, c: Arrays, v: Arrays) -> None:
         moves, changes = [*moves[-4:], step], [*changes[-4:], r]
         u = u + step
         _put(equation.inside(v), u)
-    if not np.all(np.isfinite(r)) or moving.any():
-        raise ConvergenceError(
-            f"{MODEL.name}: no equilibrium after {_MOST_FIXED_POINT} iterations for "
-            f"{np.count_nonzero(moving)} of {len(u)} samples: start nearer to it, or "
-            "make the moments smaller"
-        )
+    _put(equation.inside(v), np.where(moving, start, u))
+    _solve(name, n, c, v, moving)
 
 
-_MOST_FIXED_POINT = 500
+_MOST_FIXED_POINT = 50
 
 
 # [end]
