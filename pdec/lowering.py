@@ -197,7 +197,7 @@ class Lowering:
         """Replace derivatives by stencils, definitions by the arrays that hold them."""
         self._bound = indices_of(expr)
         self._written_out.clear()
-        flat = apply_stencils(expr, self.model.accuracy, self._inline)
+        flat = apply_stencils(expr, self.model.accuracy, self.written_out)
         flat = flat.xreplace({NOW: self.now})
         for access in accesses(flat):
             if access.array in self.model.definitions:
@@ -229,8 +229,9 @@ class Lowering:
             (self.tables.coefficients if copies is None else copies).append(copy)
         return wide
 
-    def _inline(self, expr: sympy.Expr) -> sympy.Expr:
+    def written_out(self, expr: sympy.Expr) -> sympy.Expr:
         """Write pointwise definitions out, so that their arrays can be shifted."""
+        self._bound |= indices_of(expr)
         while True:
             found = {
                 access: self._definition_at(access)
