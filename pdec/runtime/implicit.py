@@ -71,18 +71,15 @@ def _put(arrays: list[Array], vector: Array) -> None:
         a[...] = part.reshape(-1, *a.shape[1:])
 
 
-def _solve(
-    name: str, n: int, c: Arrays, v: Arrays, moving: Array | None = None
-) -> None:
+def _solve(name: str, n: int, c: Arrays, v: Arrays) -> None:
     """Solve for the unknowns in v by Newton's method, from what they hold.
 
     A step is halved, for each sample alone, until it makes the residual smaller.
-    moving tells which samples are to be solved for, (batch, 1); all unless given.
     """
     equation = _equation(name)
     u = _vector(equation.inside(v))
     r = equation.residual(n, c, v)
-    moving = np.ones((len(u), 1), bool) if moving is None else moving
+    moving = np.ones((len(u), 1), bool)
     for _ in range(_MOST_ITERATIONS):
         if not np.all(np.isfinite(r)):
             break
@@ -140,8 +137,9 @@ def _accelerate(name: str, n: int, c: Arrays, v: Arrays) -> None:
     """Find the fixed point of u ← u - r(u) from what the unknowns in v hold.
 
     Each sample takes the combination of its last five steps whose residual is least
-    (Anderson 1965; Walker & Ni 2011, algorithm AA), until r ≤ 1e-10 max(1, |u|); those
-    that do not get there, as stiff ones, start again with Newton's method.
+    (Anderson 1965; Walker & Ni 2011, algorithm AA), until r ≤ 1e-10 max(1, |u|).
+    Newton's method takes them from there to rounding, as the gradient is that of an
+    exact state; those that do not get there, as stiff ones, it takes from the start.
     """
     equation = _equation(name)
     u = start = _vector(equation.inside(v))
@@ -155,7 +153,7 @@ def _accelerate(name: str, n: int, c: Arrays, v: Arrays) -> None:
             break
         moving = _largest(r) > tolerance * np.maximum(1.0, _largest(u))
         if not moving.any():
-            return
+            break
         if moves:
             changes[-1] = r - changes[-1]
         step = -r
@@ -168,7 +166,7 @@ def _accelerate(name: str, n: int, c: Arrays, v: Arrays) -> None:
         u = u + step
         _put(equation.inside(v), u)
     _put(equation.inside(v), np.where(moving, start, u))
-    _solve(name, n, c, v, moving)
+    _solve(name, n, c, v)
 
 
 _MOST_FIXED_POINT = 50
