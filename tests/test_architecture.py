@@ -111,6 +111,7 @@ LAYERS = (
     "pipeline",
     "explain",
     "probe",
+    "memory",
     "files",
     "terminal",
     "records",
