@@ -96,7 +96,7 @@ def transpose(
     if not carried:
         statements = _inlined(_initialised(statements, block, arrays, states), arrays)
     return Derived(
-        _needed(block, statements), Block(f"{block.name}_vjp", tuple(statements))
+        needed(block, statements), Block(f"{block.name}_vjp", tuple(statements))
     )
 
 
@@ -168,7 +168,7 @@ def linearise(
         if statement.writes in active:
             statements.append(_tangent(statement, arrays, active))
     return Derived(
-        _needed(block, statements), Block(f"{block.name}_jvp", tuple(statements))
+        needed(block, statements), Block(f"{block.name}_jvp", tuple(statements))
     )
 
 
@@ -357,7 +357,7 @@ def _inlinable(
     return alone and places <= {writer.target} and bool(places)
 
 
-def _needed(block: Block, statements: Iterable[Statement]) -> Block:
+def needed(block: Block, statements: Iterable[Statement]) -> Block:
     """The primal statements whose values a derived block reads, in their order.
 
     What was solved for is among the stored states where it is an output of the block;

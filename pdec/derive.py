@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pdec.adjoint import Derived, linearise, transpose
 from pdec.implicit import Jacobian, jacobian, solves
 from pdec.model import Model
+from pdec.recover import recovered
 from pdec.stability import StabilityForm, analyse
 from pdec.statements import Array, Block, Program, Role, Statement
 from pdec.symbolic import Access
@@ -39,7 +40,9 @@ def derive_all(model: Model, program: Program) -> Derivation:
     adjoints = {
         "coefficients": transpose(program.coefficients, arrays, axes, carried=True),
         "initial": transpose(program.initial, arrays, axes),
-        "step": transpose(program.step, arrays, axes, states=fields),
+        "step": recovered(
+            transpose(program.step, arrays, axes, states=fields), model, program
+        ),
         "loss": transpose(whole_loss, arrays, axes, states=fields),
         "penalty": transpose(program.penalty, arrays, axes),
     }

@@ -81,6 +81,7 @@ LAYERS = (
     # 5  discrete step → adjoint and tangent
     "slope",
     "adjoint",
+    "recover",
     "implicit",
     # 6  discrete step → stability
     "stability",
