@@ -149,11 +149,13 @@ def _names_channels(formula: Formula) -> bool:
 
 def stability_lines(derivation: Derivation) -> list[str]:
     """What is known about ω before any number is."""
-    form = derivation.stability
-    if form is None:
-        return ["this version judges only one scalar field that relaxes to f(Z)"]
+    form, model = derivation.stability, derivation.model
+    factor = form.scheme.factor
+    words = "" if factor is None else f"G = {text(factor, {'h': 'Δt'})}, "
+    if form.layer is None:
+        where = "" if form.affine else ", linearised about a state"
+        return [f"{words}one rate for each mode θ of F{where}"]
     low, high = form.slopes
-    model = derivation.model
     moves = {
         place: text(a, model.spellings) for place, a in sorted(form.stencil.items())
     }

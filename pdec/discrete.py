@@ -13,6 +13,7 @@ from pdec.lowering import Lowering, Tables
 from pdec.model import Model
 from pdec.notation import text
 from pdec.padding import check_width, padded, with_ghosts
+from pdec.rates import rates_block
 from pdec.stages import step_block
 from pdec.statements import (
     Array,
@@ -39,6 +40,7 @@ def discretise(model: Model) -> Program:
     for name, variable in model.fields.items():
         tables.add(Array(successor(name), variable.array.axes, Role.NEXT))
     step = step_block(model, tables)
+    rates = rates_block(model, tables)
     initial = _initial(model, tables)
     readout, loss = _readout_and_loss(model, tables)
     penalty = _penalty(model, tables)
@@ -54,6 +56,7 @@ def discretise(model: Model) -> Program:
         loss=with_ghosts(loss, tables, arrays),
         penalty=penalty,
         constants=_constants(tables),
+        rates=with_ghosts(rates, tables, arrays),
     )
     for block in program.blocks:
         verify(block, arrays)

@@ -224,11 +224,10 @@ def _statement(statement: Statement, spelling: Mapping[str, str]) -> str:
 
 def _stability(derived: Derivation) -> Iterator[str]:
     yield from stability_lines(derived)
-    if derived.stability is not None:
-        axes = derived.model.axis_names
-        for place, coefficient in sorted(derived.stability.stencil.items()):
-            offsets = ", ".join(f"{a}{m:+d}" for a, m in zip(axes, place, strict=True))
-            yield f"a[{offsets}] = {text(coefficient, derived.model.spellings)}"
+    axes = derived.model.axis_names
+    for place, coefficient in sorted(derived.stability.stencil.items()):
+        offsets = ", ".join(f"{a}{m:+d}" for a, m in zip(axes, place, strict=True))
+        yield f"a[{offsets}] = {text(coefficient, derived.model.spellings)}"
 
 
 # --- data ---------------------------------------------------------------------------

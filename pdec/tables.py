@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from pdec import __version__
+from pdec import __version__, verdict
 from pdec.adjoint import DOT
 from pdec.derivation import equations, title_of
 from pdec.derive import Derivation
@@ -16,7 +16,7 @@ from pdec.model import Variable
 from pdec.statements import Array, Role
 from pdec.symbolic import Access
 from pdec.targets.body import Module
-from pdec.targets.layout import INDENT, WIDTH, call, section, tuple_of
+from pdec.targets.layout import INDENT, WIDTH, section, tuple_of
 from pdec.targets.names import Names
 from pdec.targets.solves import residual_name
 from pdec.targets.views import cells
@@ -72,13 +72,7 @@ def tables(derivation: Derivation, module: Module) -> str:
         steps = f"range({every}, {model.steps + 1}, {every})"
         blocks.append("# after these steps the loss is taken; it is the mean over them")
         blocks.append(f"_SNAPSHOTS = {steps}")
-    if derivation.stability is not None:
-        axes = [f"({a.size}, {a.spacing!r}, {a.periodic})" for a in model.axes.values()]
-        low, high = derivation.stability.slopes
-        blocks.append("# cells, spacing and periodicity of the axes; the range of f'")
-        rows = call("_AXES = ", [tuple_of(axes)[1:-1]], "")
-        blocks.append("\n".join(rows))
-        blocks.append(f"_SLOPES = ({low!r}, {high!r})")
+    blocks.append("\n".join(verdict.tables(derivation)))
     return "\n".join([section("tables for the machinery below"), "", *blocks]) + "\n"
 
 

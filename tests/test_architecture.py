@@ -76,6 +76,7 @@ LAYERS = (
     "lowering",
     "parts",
     "stages",
+    "rates",
     "padding",
     "discrete",
     # 5  discrete step → adjoint and tangent
@@ -84,6 +85,8 @@ LAYERS = (
     "recover",
     "implicit",
     # 6  discrete step → stability
+    "amplification",
+    "slope_range",
     "stability",
     # both together, and for readers
     "derive",
@@ -104,6 +107,7 @@ LAYERS = (
     "targets/numpy",
     # derivation → the module's text
     "runtime",
+    "verdict",
     "mathematics",
     "tables",
     "emit",
