@@ -98,7 +98,9 @@ def _instead(found: Map, again: Block, adjoint: Block) -> Block:
     statements = tuple(found if s == old else s for s in again.statements)
     kept = needed(replace(again, statements=statements), adjoint.statements)
     sources = {access.array for access in old.expr.atoms(Access)}
-    return again if sources & {s.writes for s in kept.maps} else kept
+    if sources & {s.writes for s in kept.maps}:
+        return again
+    return replace(kept, name=again.name)
 
 
 def _smooth(statement: Statement, access: Access) -> bool:
