@@ -33,7 +33,7 @@ STEPS = 23
 CHOICES = ("sqrt", 1, 2, 3, 7, 22, 100)
 
 # targets along the way and a value for each layer; walls, channels, inputs, readouts
-MODELS = {
+MODELS: dict[str, dict[str, int]] = {
     "single": {},
     "trainable_omega": {},
     "tensor_layers": {},
@@ -42,6 +42,11 @@ MODELS = {
     "gray_scott_small": {},
     "started": {},
     "per_layer": {"x": 12},
+    "implicit_burgers": {"steps": 9},
+    "imex_walls": {"steps": 9},
+    "trapezoidal_ring": {"steps": 9},
+    "symplectic_pendula": {},
+    "equilibrium_ring": {"steps": 5},
 }
 
 

@@ -97,9 +97,9 @@ def forward(
     """Return the state after all steps, shaped like z0.
 
     With until=tol, each sample stops where it settles, at a local attractor: after the
-    first step that changes no value of its fields by more than tol max(1, largest |z|).
-    The result is an Attractor. The change is that of a step, which ω or dt scales: a
-    relaxation is then tol/ω away from what it relaxes to.
+    first step that changes no value of its fields by more than tol max(1, largest |z|),
+    nor by more than the step before. The result is an Attractor. The change is that of
+    a step, which ω or dt scales: z is then about tol/ω away from what it relaxes to.
 
     With check="raise", a run whose growth is known to be numerical raises a
     StabilityError, and one only suspected of it warns; "warn" warns of both.
