@@ -14,7 +14,7 @@ from pdec import __version__
 from pdec.derive import Derivation
 from pdec.model import Model
 from pdec.notation import index_letter, latex, names_channels, text
-from pdec.statements import Block, Ghost, Linear, Map, Solve
+from pdec.statements import Block, Fold, Ghost, Linear, Map, Solve
 from pdec.symbolic import Access, negative
 from pdec.symbolic import Constant as Symbolic
 
@@ -76,15 +76,21 @@ def _maps(block: Block) -> tuple[Formula, ...]:
     found = []
     for statement in block.flat:
         if isinstance(statement, Map):
-            sign = "+=" if statement.accumulate else "="
-            left = statement.target
-            over, largest = statement.over, statement.maximum
-            found.append(Formula("", sign, statement.expr, left, over, largest))
-        elif isinstance(statement, Ghost):
-            found.append(Formula(f"ghost cells: {statement.origin.text}", "", None))
+            found.append(_formula(statement))
+        elif isinstance(statement, Ghost | Fold):
+            words = "ghost cells: " if isinstance(statement, Ghost) else ""
+            ghost = statement.ghost if isinstance(statement, Fold) else statement
+            found.append(Formula(words + statement.origin.text, "", None))
+            found += [] if ghost.periodic else map(_formula, statement.maps)
         elif isinstance(statement, Solve | Linear):
             found.append(Formula(statement.origin.text, "", None))
     return tuple(found)
+
+
+def _formula(statement: Map) -> Formula:
+    sign = "+=" if statement.accumulate else "="
+    over, largest = statement.over, statement.maximum
+    return Formula("", sign, statement.expr, statement.target, over, largest)
 
 
 def _gradients(derivation: Derivation) -> tuple[Formula, ...]:

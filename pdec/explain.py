@@ -130,12 +130,15 @@ def _model(derived: Derivation) -> Iterator[str]:
         yield f"  d{spelling.get(name, name)}/dt = {text(value.expr, spelling)}"
     for name, value in model.initial.items():
         yield f"  {spelling.get(name, name)}(t = 0) = {text(value.expr, spelling)}"
-    for (name, along, side), wall in model.boundaries.items():
-        if wall.kind != "periodic":
-            end = model.axes[along].low if side < 0 else model.axes[along].high
-            left = f"({text(wall.amplitude, spelling)}) {name} + "
-            left += f"({text(wall.slope, spelling)}) ∂n {name}"
-            right = text(wall.value, spelling)
+    for (name, along, side), walls in model.boundaries.items():
+        end = model.axes[along].low if side < 0 else model.axes[along].high
+        for wall in walls:
+            terms = [
+                f"({text(factor, spelling)}) {('', '∂n ', '∂²n ', '∂³n ')[order]}{name}"
+                for order, factor in enumerate(wall.factors)
+                if factor != 0
+            ]
+            left, right = " + ".join(terms), text(wall.value, spelling)
             yield f"  {wall.kind} at {along} = {end:g}: {left} = {right}"
     yield from _settings(derived)
 

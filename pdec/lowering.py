@@ -48,9 +48,11 @@ class Tables:
     arrays: dict[str, Array] = field(default_factory=dict)
     coefficients: list[Statement] = field(default_factory=list)
     reach: dict[tuple[str, str], int] = field(default_factory=dict)
+    corners: set[tuple[str, str, str]] = field(default_factory=set)
     field_of: dict[str, str] = field(default_factory=dict)
     copies: list[Statement] | None = None
     numbers: dict[sympy.Expr, str] = field(default_factory=dict)
+    at_risk: dict[str, Origin] = field(default_factory=dict)
     _hoisted: dict[sympy.Expr, Access] = field(default_factory=dict)
 
     def add(self, array: Array) -> None:
@@ -142,6 +144,7 @@ class Tables:
             for axis, offset in access.offsets.items():
                 key = (access.array, axis)
                 self.reach[key] = max(self.reach.get(key, 0), abs(offset))
+                self.corners |= {(*key, other) for other in access.offsets}
 
 
 class Lowering:

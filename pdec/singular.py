@@ -183,8 +183,8 @@ def _equations(model: Model) -> Iterator[tuple[sympy.Expr, Span]]:
     """Every expression of a model that is no definition, with its place."""
     for value in (*model.evolution.values(), *model.initial.values()):
         yield value.expr, value.span
-    for condition in model.boundaries.values():
-        yield condition.value, condition.span
+    for condition in (c for side in model.boundaries.values() for c in side):
+        yield from ((e, condition.span) for e in (*condition.factors, condition.value))
     for term in (model.loss, model.penalty):
         if term is not None:
             yield term.expr, term.span

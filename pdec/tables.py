@@ -14,7 +14,7 @@ from pdec.derivation import equations, title_of
 from pdec.derive import Derivation
 from pdec.model import Variable
 from pdec.statements import Array, Role
-from pdec.symbolic import Access
+from pdec.symbolic import Access, accesses
 from pdec.targets.body import Module
 from pdec.targets.layout import INDENT, WIDTH, section, tuple_of
 from pdec.targets.names import Names
@@ -65,6 +65,10 @@ def tables(derivation: Derivation, module: Module) -> str:
         _table("_WORK", shape, work, "work arrays of each sample"),
         _table("_SHARED", shape, shared, "arrays that all samples share"),
     ]
+    if derivation.program.at_risk:
+        remark = "coefficients that no parameters may make infinite: conditions, params"
+        kind = "dict[str, tuple[str, ...]]"
+        blocks.append(_table("_WALLS", kind, _at_risk(derivation), remark))
     if derivation.jacobians:
         blocks.append(_implicit(derivation))
     if model.loss is not None:
@@ -104,6 +108,19 @@ def _implicit(derivation: Derivation) -> str:
 
 def _names(names: Iterable[str]) -> str:
     return tuple_of([f'"{name}"' for name in names])
+
+
+def _at_risk(derivation: Derivation) -> dict[str, str]:
+    """The weights of ghost cells that parameters act on: their condition and those."""
+    found = {}
+    made = {s.writes: s for s in derivation.program.coefficients.maps}
+    for name, origin in derivation.program.at_risk.items():
+        read = accesses(made[name].expr)
+        params = dict.fromkeys(
+            a.array for a in read if a.array in derivation.model.params
+        )
+        found[name] = tuple_of([_string(origin.text), *map(_string, params)])
+    return found
 
 
 def _slices(array: Array) -> str:

@@ -77,6 +77,7 @@ LAYERS = (
     "parts",
     "stages",
     "rates",
+    "conditions",
     "padding",
     "discrete",
     # 5  discrete step → adjoint and tangent
