@@ -63,7 +63,7 @@ def features_of(derivation: Derivation) -> set[str]:
         "implicit": bool(derivation.jacobians),
         "banded": len(model.axes) == 1,
         "accelerated": any(j.solve.accelerated for j in derivation.jacobians.values()),
-        "walls": bool(derivation.program.at_risk),
+        "at_risk": bool(derivation.program.at_risk),
     }
     return {name for name, holds in present.items() if holds}
 

@@ -60,10 +60,10 @@ def _prepare(
     batch = _common_batch(state, given)
     if copy:
         c, state, given = _copied(c), _copied(state), _copied(given)
-    # [feature: not walls]
+    # [feature: not at_risk]
     _coefficients(c)
     # [end]
-    # [feature: walls]
+    # [feature: at_risk]
     with np.errstate(divide="ignore", invalid="ignore"):
         _coefficients(c)
     _check_walls(c, dtype)
@@ -71,7 +71,7 @@ def _prepare(
     return _Run(dtype, batch, c, state, given)
 
 
-# [feature: walls]
+# [feature: at_risk]
 def _check_walls(c: Arrays, dtype: np.dtype[Any]) -> None:
     """Refuse parameters that leave a boundary condition without a solution."""
     largest = 0.01 / np.finfo(dtype).eps

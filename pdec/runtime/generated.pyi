@@ -25,7 +25,7 @@ _INPUT_CELLS: dict[str, tuple[slice, ...]]  # input -> its cells, batch axis inc
 _WORK: dict[str, tuple[int, ...]]  # work array -> shape
 _SNAPSHOTS: range  # feature loss: after these steps it is taken; it is their mean
 _SHARED: dict[str, tuple[int, ...]]  # every array that receives cotangents in c_bar
-_WALLS: dict[str, tuple[str, ...]]  # feature walls: coefficient -> condition, params
+_WALLS: dict[str, tuple[str, ...]]  # feature at_risk: coefficient -> condition, params
 
 # feature implicit: what a step solves for, by the name that the step calls it; the rest
 # as in _Equation (implicit.py)
