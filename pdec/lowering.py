@@ -88,7 +88,9 @@ class Tables:
 
     def sizes(self, expr: sympy.Expr) -> dict[str, int]:
         """Length of every index of an expression, read off the arrays it indexes."""
-        found = {axis.name: axis.size for axis in self.model.axes.values()}
+        fields = (field.array for field in self.model.fields.values())
+        found = {axis.name: axis.size for array in fields for axis in array.axes}
+        found |= {axis.name: axis.size for axis in self.model.axes.values()}
         for access in expr.atoms(Access):
             if access.array in self.arrays:
                 for axis, name in zip(
@@ -379,7 +381,7 @@ class Lowering:
         for basis, coefficient in linear_form(inner).items():
             value = basis
             if basis != 1 and not isinstance(basis, Access):
-                value = self.tables.new("v", indices_of(basis), basis, Role.WORK)
+                value = self.tables.new("v", indices_of(basis), inner, Role.WORK)
                 self.tables.note_reach(basis)
                 self.statements.append(
                     Map(value, basis, _computing(value, basis, self.model, origin))
