@@ -52,12 +52,16 @@ class Operator:
     ``apply(arguments, scope, span)`` returns the value's expression and type.
     ``arity`` is the number of arguments, ``elementwise`` whether the operator is a
     plain function of numbers that may stand in the user's own function definitions.
+    ``example`` is a number made with it, for a test of its gradient in a right-hand
+    side: of a field z, a parameter U(x), a vector of parameters m, or, in a loss, of
+    ``logits`` and a class ``label``.
     """
 
     name: str
     arity: int
     apply: Callable[[tuple[Typed, ...], Scope, Span], Typed]
     doc: str
+    example: str
     elementwise: bool = False
 
 

@@ -143,7 +143,7 @@ def _accelerate(name: str, n: int, c: Arrays, v: Arrays) -> None:
     """
     equation = _equation(name)
     u = start = _vector(equation.inside(v))
-    tolerance = max(1e-10, 64.0 * float(np.finfo(u.dtype).eps))
+    tolerance = max(1e-10, 64.0 * np.finfo(u.dtype).eps)
     moves: list[Array] = []
     changes: list[Array] = []
     moving = np.ones((len(u), 1), bool)
