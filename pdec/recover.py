@@ -1,6 +1,6 @@
 """Stage 5b: what the adjoint of a step reads off the stored states.
 
-    Derived  →  recovered(derived, step, …)  →  Derived
+    adjoint, tangent  →  recovered(adjoint, tangent, …)  →  adjoint, tangent
 
 Where a step ends with z⁺ = r + w f, and r reads nothing but what is stored, f needs not
 be computed again on the way back: for the relaxation z⁺ = (1 - ω) z + ω f(Z),
@@ -40,17 +40,26 @@ LEAST = 0.05
 _SMOOTH = (sympy.Add, sympy.Mul, sympy.exp, sympy.tanh, sympy.sin, sympy.cos, Access)
 
 
-def recovered(derived: Derived, model: Model, program: Program) -> Derived:
-    """Recover what can be from the states, if nothing it is made of is then needed."""
+def recovered(
+    adjoint: Derived, tangent: Derived, model: Model, program: Program
+) -> tuple[Derived, Derived]:
+    """Recover what can be from the states, if nothing it is made of is then needed.
+
+    The tangent reads the same f, so that jvp and vjp are transposes to the last digit.
+    """
     ranges = _ranges(model, program)
-    again = derived.recompute
+    again = adjoint.recompute
     for update in program.step.maps:
         if update.writes not in program.step.outputs or update.over:
             continue
         for access in accesses(update.expr):
             found = _solved(update, access, program, ranges, model.spellings)
-            again = _instead(found, again, derived.block) if found else again
-    return replace(derived, recompute=again)
+            again = _instead(found, again, adjoint.block) if found else again
+    if again == adjoint.recompute:
+        return adjoint, tangent
+    first = (*again.statements, *tangent.block.statements)
+    block = replace(tangent.block, statements=first)
+    return replace(adjoint, recompute=again), replace(tangent, block=block)
 
 
 def _ranges(model: Model, program: Program) -> Ranges:
