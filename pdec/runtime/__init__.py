@@ -59,6 +59,7 @@ AFTER_MATHEMATICS = (
     "selfcheck",
 )
 STABILITY = (
+    "guard",
     "stability",
     "meaning",
     "linearised",

@@ -68,7 +68,7 @@ def _norm_step(A: Array, m: float, r: float) -> float:
     low, high = 0.0, 2.0
     if not contracts(1e-3):
         return 0.0
-    for _ in range(30):
+    for _ in range(20):
         middle = 0.5 * (low + high)
         low, high = (middle, high) if contracts(middle) else (low, middle)
     return low
@@ -101,33 +101,35 @@ def _circle_step(modes: _Modes) -> float:
 
 def _layer_rows(c: Arrays) -> tuple[_Rows, bool]:
     """Return the stencil of Z as rows of all cells, and whether they are one row."""
-    stencil = {place: np.asarray(a, np.float64) for place, a in _stencil(c).items()}
-    return _as_matrices(stencil), all(a.size == 1 for a in stencil.values())
+    stencil = _stencil(c)
+    return _as_matrices(stencil), all(np.size(a) == 1 for a in stencil.values())
 
 
 def _as_matrices(stencil: _Rows) -> _Rows:
     """Return coefficients ([t], [i, k], [*space]) as (cells, i, k)."""
-    shape = np.broadcast_shapes(*(a.shape for a in stencil.values()))
+    shape = np.broadcast_shapes(*(np.shape(a) for a in stencil.values()))
     found = {}
     for place, a in stencil.items():
         # [feature: not channels]
-        found[place] = (np.broadcast_to(a, shape) if shape else a).reshape(-1, 1, 1)
+        full = np.broadcast_to(np.asarray(a, np.float64), shape)
+        found[place] = full.reshape(-1, 1, 1)
         # [end]
         # [feature: channels]
         first = len(shape) - 2 - (len(_AXES) if len(shape) > 3 else 0)
-        full = np.moveaxis(np.broadcast_to(a, shape), (first, first + 1), (-2, -1))
+        full = np.broadcast_to(np.asarray(a, np.float64), shape)
+        full = np.moveaxis(full, (first, first + 1), (-2, -1))
         found[place] = full.reshape(-1, *full.shape[-2:])
         # [end]
     return found
 
 
 # [feature: walls]
-def _walled_rows(c: Arrays) -> _Rows:
+def _walled_rows(stencil: _Rows) -> _Rows:
     """Return the stencil of Z with each ghost cell replaced by what it is made of.
 
     Axes are filled in their order, so they are folded in the reverse one.
     """
-    stencil = {place: np.asarray(a, np.float64) for place, a in _stencil(c).items()}
+    stencil = {place: np.asarray(a, np.float64) for place, a in stencil.items()}
     shape = np.broadcast_shapes(*(a.shape for a in stencil.values()))
     lead = shape[: len(shape) - len(_AXES)]
     shape = (*lead, *(size for size, _, _ in _AXES))

@@ -17,6 +17,7 @@ from pdec.runtime.generated import (
     _SLOPES,
     MODEL,
     _clock,
+    _stencil,
 )
 from pdec.runtime.jacobian import _jacobian_rows, _slopes_seen
 from pdec.runtime.spectrum import _Modes, _modes_of, _Rows
@@ -48,7 +49,7 @@ def _judged(c: Arrays, state: State, inputs: Mapping[str, Array] | None) -> _Lin
         rigorous = False
     walled = rows
     # [feature: walls]
-    walled = _walled_rows(c)
+    walled = _walled_rows(_stencil(c))
     # [end]
     exact = uniform and periodic
     # [end]
@@ -70,7 +71,7 @@ def _judged(c: Arrays, state: State, inputs: Mapping[str, Array] | None) -> _Lin
 
 # [feature: jacobian]
 def _within(rows: int) -> Array:
-    """Return the numbers of the rows that read no ghost cells; all if there are none."""
+    """Return which rows read no ghost cells: all, where every row does."""
     space = [size for size, _, _ in _AXES]
     inside = np.ones(space, bool)
     for axis, ((size, _, wraps), reach) in enumerate(zip(_AXES, _REACH, strict=True)):

@@ -11,7 +11,6 @@ import numpy as np
 
 from pdec.runtime.generated import (
     _AXES,
-    _SLOPES,
     _amplification,
     _effective,
     _length,

@@ -11,7 +11,6 @@ import numpy as np
 from pdec.runtime.certificates import _circle_step, _max_norm_step, _norm_step
 from pdec.runtime.checks import _check_params, _common_dtype
 from pdec.runtime.generated import (
-    _AXES,
     _CONTRACTIVITY,
     _QUANTITY,
     MODEL,
