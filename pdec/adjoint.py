@@ -28,7 +28,6 @@ from pdec.statements import (
     Clear,
     Fold,
     Ghost,
-    GhostRow,
     Linear,
     Map,
     Origin,
@@ -76,16 +75,20 @@ def transpose(
     statements: list[Statement] = []
     emptied = _emptied(block, arrays)
     acting = _active(block, arrays)
-    for statement, unknowns in reversed(_with_unknowns(block)):
+    for statement, unknowns in reversed(_with_unknowns(block, acting)):
         active = acting - unknowns
         if isinstance(statement, Solve):
             statements.append(_pulled_back(statement))
+            statements += _cleared(statement, acting, BAR)
             continue
         if isinstance(statement, Ghost):
             if statement.array in active:
                 what = Origin(
                     f"adjoint of {statement.origin.text}", statement.origin.location
                 )
+                for row in statement.maps:
+                    given = active - {statement.array}
+                    statements += _cotangents(row, arrays, axes, given)
                 statements.append(Fold(bar(statement.array), statement, what))
                 if statement in emptied:
                     statements.append(Clear(bar(statement.array), True, what))
@@ -96,29 +99,52 @@ def transpose(
     if not carried:
         statements = _inlined(_initialised(statements, block, arrays, states), arrays)
     return Derived(
-        _needed(block, statements), Block(f"{block.name}_vjp", tuple(statements))
+        needed(block, statements), Block(f"{block.name}_vjp", tuple(statements))
     )
 
 
-def _with_unknowns(block: Block) -> list[tuple[Statement, frozenset[str]]]:
+def _with_unknowns(
+    block: Block, acting: set[str]
+) -> list[tuple[Statement, frozenset[str]]]:
     """The statements in order, each with what is being solved for where it stands.
 
     There, the unknowns are held: how they answer is the business of the ``Solve``.
+    Those whose ghost cells move with a wall's parameters are not: their cells are
+    cleared instead.
     """
     found: list[tuple[Statement, frozenset[str]]] = []
     for statement in block.statements:
         if isinstance(statement, Solve):
-            unknowns = frozenset(statement.unknowns)
+            unknowns = frozenset(statement.unknowns) - _driven(statement, acting)
             found += [(inner, unknowns) for inner in statement.residual.statements]
         found.append((statement, frozenset()))
     return found
 
 
+def _driven(solve: Solve, acting: set[str]) -> set[str]:
+    """The unknowns whose ghost cells depend on more than their cells."""
+    ghosts = [s for s in solve.residual.statements if isinstance(s, Ghost)]
+    reads = {g.array: _read([g]) & acting - {g.array} for g in ghosts}
+    return {name for name in solve.unknowns if reads.get(name)}
+
+
+def _cleared(solve: Solve, acting: set[str], mark: str) -> list[Statement]:
+    """Clear what the residual says about the cells of unknowns: they are held."""
+    names = sorted(_driven(solve, acting))
+    return [Clear(name + mark, False, solve.origin) for name in names]
+
+
 def _pulled_back(solve: Solve) -> Linear:
     """Cotangents of the residual from those of the unknowns: r̄ = -J⁻ᵀ ū."""
-    origin = solve.origin._replace(text=f"adjoint of {solve.origin.text}")
+    origin = solve.origin._replace(text=f"adjoint: r̄ = -J⁻ᵀ ū, {_of(solve)}")
     given = tuple(map(bar, solve.unknowns))
     return Linear(solve, given, tuple(map(bar, solve.residual.outputs)), True, origin)
+
+
+def _of(solve: Solve) -> str:
+    """What u, r and J are."""
+    unknowns, residuals = ", ".join(solve.unknowns), ", ".join(solve.residual.outputs)
+    return f"u = {unknowns}, r = {residuals}, J = ∂r/∂u"
 
 
 def _emptied(block: Block, arrays: dict[str, Array]) -> list[Ghost]:
@@ -143,39 +169,42 @@ def linearise(
     """
     statements: list[Statement] = []
     acting = _active(block, arrays) if along is None else _moved(block, set(along))
-    for statement, unknowns in _with_unknowns(block):
+    starts = [s for s in block.statements if isinstance(s, Solve)]
+    for statement, unknowns in _with_unknowns(block, acting):
         active = acting - unknowns
+        if starts and statement is starts[0].residual.statements[0]:
+            statements += _cleared(starts.pop(0), acting, DOT)
         if isinstance(statement, Solve):
             statements.append(_pushed_forward(statement))
             continue
         if isinstance(statement, Ghost):
             if statement.array in active:
-                low, high = _linear(statement.low), _linear(statement.high)
-                what = Origin(
-                    f"tangent of {statement.origin.text}", statement.origin.location
-                )
-                statements.append(
-                    Ghost(dot(statement.array), statement.axis, low, high, what)
-                )
+                statements.append(_ghost_tangent(statement, active))
             continue
         assert isinstance(statement, Map)
         if statement.writes in active:
             statements.append(_tangent(statement, arrays, active))
     return Derived(
-        _needed(block, statements), Block(f"{block.name}_jvp", tuple(statements))
+        needed(block, statements), Block(f"{block.name}_jvp", tuple(statements))
     )
 
 
 def _pushed_forward(solve: Solve) -> Linear:
     """Tangents of the unknowns from those of the residual: J u̇ = -ṙ."""
-    origin = solve.origin._replace(text=f"tangent of {solve.origin.text}")
+    origin = solve.origin._replace(text=f"tangent: u̇ = -J⁻¹ ṙ, {_of(solve)}")
     given = tuple(map(dot, solve.residual.outputs))
     return Linear(solve, given, tuple(map(dot, solve.unknowns)), False, origin)
 
 
-def _linear(rows: tuple[GhostRow, ...]) -> tuple[GhostRow, ...]:
-    """Ghost rows without their constant parts."""
-    return tuple(row._replace(value=sympy.S.Zero) for row in rows)
+def _ghost_tangent(ghost: Ghost, active: set[str]) -> Ghost:
+    """Fill the ghost cells of a tangent: the same weights, and ẇ u + ġ as value."""
+    given, rows = active - {ghost.array}, []
+    for row, statement in zip((*ghost.low, *ghost.high), ghost.maps, strict=True):
+        terms = (s * a.of(dot(a.array)) for a, s in _partials(statement, given))
+        rows.append(row._replace(value=sympy.Add(*terms)))
+    low, high = tuple(rows[: len(ghost.low)]), tuple(rows[len(ghost.low) :])
+    what = Origin(f"tangent of {ghost.origin.text}", ghost.origin.location)
+    return replace(ghost, array=dot(ghost.array), low=low, high=high, origin=what)
 
 
 def _active(block: Block, arrays: dict[str, Array]) -> set[str]:
@@ -238,7 +267,7 @@ def _cotangents(
 def _size(index: str, statement: Map, arrays: dict[str, Array]) -> int:
     """Length of an index of a statement."""
     return next(
-        axis.size
+        axis.extent(name)
         for access in (statement.target, *accesses(statement.expr))
         for axis, name in zip(arrays[access.array].axes, access.places, strict=True)
         if name == index
@@ -351,7 +380,7 @@ def _inlinable(
     return alone and places <= {writer.target} and bool(places)
 
 
-def _needed(block: Block, statements: Iterable[Statement]) -> Block:
+def needed(block: Block, statements: Iterable[Statement]) -> Block:
     """The primal statements whose values a derived block reads, in their order.
 
     What was solved for is among the stored states where it is an output of the block;
@@ -378,8 +407,10 @@ def _needed(block: Block, statements: Iterable[Statement]) -> Block:
 
 
 def _read(statements: Iterable[Statement]) -> set[str]:
-    """The arrays that Maps read, those of residuals among them."""
-    maps = Block("", tuple(statements)).maps
+    """The arrays that Maps and ghost cells read, those of residuals among them."""
+    flat = Block("", tuple(statements)).flat
+    maps = [s for s in flat if isinstance(s, Map)]
+    maps += [row for s in flat if isinstance(s, Ghost) for row in s.maps]
     return {a.array for statement in maps for a in statement.expr.atoms(Access)}
 
 

@@ -32,6 +32,8 @@ from pdec.options import (
     target_option,
 )
 from pdec.show_command import show
+from pdec.stability_command import stability
+from pdec.verify_command import verify
 
 OK = 0
 FAILURE = 1
@@ -52,7 +54,7 @@ Exit status:
   1    the system failed: disk full, input or output error; or a file is not laid
        out in the canonical form (fmt --check)
   2    something in the model or on the command line is to be mended
-  3    the model was read and is numerically unstable (check only)
+  3    the model was read and is numerically unstable (check, stability)
   70   a bug in pdec
   130  interrupted
 """
@@ -60,8 +62,11 @@ Exit status:
 _EPILOG = """\b
 Start here:
   pdec check model.npde               is it right, and is it stable?
+  pdec stability model.npde --plot out.png
+                                      which ω is stable, and why?
   pdec show model.npde                which equations and gradients follow?
   pdec compile model.npde             write model.py beside it
+  pdec verify model.npde              do gradients and orders hold what is promised?
   pdec fmt model.npde                 lay the text out in the canonical form
   python model.py                     let the module test its own gradients
 
@@ -255,7 +260,9 @@ def check(
 
 
 commands.add_command(show)
+commands.add_command(stability)
 commands.add_command(fmt)
+commands.add_command(verify)
 
 
 @commands.command(short_help="Print a script for the shell's tab completion.")

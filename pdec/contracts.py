@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn, Protocol, TypeVar
 
-import sympy
-
 from pdec.model import Channel, GridAxis, Typed
 from pdec.source import Span
 
@@ -54,27 +52,31 @@ class Operator:
     ``apply(arguments, scope, span)`` returns the value's expression and type.
     ``arity`` is the number of arguments, ``elementwise`` whether the operator is a
     plain function of numbers that may stand in the user's own function definitions.
+    ``example`` is a number made with it, for a test of its gradient in a right-hand
+    side: of a field z, a parameter U(x), a vector of parameters m, or, in a loss, of
+    ``logits`` and a class ``label``.
     """
 
     name: str
     arity: int
     apply: Callable[[tuple[Typed, ...], Scope, Span], Typed]
     doc: str
+    example: str
     elementwise: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """A condition a u + b ∂u/∂n = g at a wall, n pointing outward.
+    """A condition a₀ u + a₁ ∂u/∂n + a₂ ∂²u/∂n² + … = g at a wall, n pointing outward.
 
-    ``matches(a, b)`` tells whether the plug-in stands for the amplitude a and slope b
-    that were written; plug-ins are asked in the order of ``rank``.  The ghost cells and
-    their transpose follow from a, b and g (``ghosts.py``).
+    ``matches(orders)`` tells whether the plug-in stands for a condition with these
+    orders of derivatives; plug-ins are asked in the order of ``rank``.  The ghost cells
+    and their transpose follow from the factors a and from g (``ghosts.py``).
     """
 
     name: str
     rank: int
-    matches: Callable[[sympy.Expr, sympy.Expr], bool]
+    matches: Callable[[frozenset[int]], bool]
     doc: str
 
 

@@ -14,7 +14,7 @@ from pdec import __version__
 from pdec.derive import Derivation
 from pdec.model import Model
 from pdec.notation import index_letter, latex, names_channels, text
-from pdec.statements import Block, Ghost, Map
+from pdec.statements import Block, Fold, Ghost, Linear, Map, Solve
 from pdec.symbolic import Access, negative
 from pdec.symbolic import Constant as Symbolic
 
@@ -53,7 +53,7 @@ def sections(derivation: Derivation) -> list[Section]:
             "moments combined into stencils, once a call", _maps(program.coefficients)
         ),
         Section("initial state", _maps(program.initial)),
-        Section(f"step ({model.scheme}, {model.steps} of them)", _maps(program.step)),
+        Section(_step_title(model), _maps(program.step)),
         Section("readouts", _maps(program.readout)),
         Section("loss of a sample", _maps(program.loss)),
         Section("loss of the parameters", _maps(program.penalty)),
@@ -67,18 +67,30 @@ def sections(derivation: Derivation) -> list[Section]:
     return [section for section in found if section.formulas]
 
 
+def _step_title(model: Model) -> str:
+    return f"step ({model.scheme}{f', {model.steps} of them' * (model.steps > 1)})"
+
+
 def _maps(block: Block) -> tuple[Formula, ...]:
     """The Maps of a block, and the ghost cells they rely on."""
     found = []
-    for statement in block.statements:
+    for statement in block.flat:
         if isinstance(statement, Map):
-            sign = "+=" if statement.accumulate else "="
-            left = statement.target
-            over, largest = statement.over, statement.maximum
-            found.append(Formula("", sign, statement.expr, left, over, largest))
-        elif isinstance(statement, Ghost):
-            found.append(Formula(f"ghost cells: {statement.origin.text}", "", None))
+            found.append(_formula(statement))
+        elif isinstance(statement, Ghost | Fold):
+            words = "ghost cells: " if isinstance(statement, Ghost) else ""
+            ghost = statement.ghost if isinstance(statement, Fold) else statement
+            found.append(Formula(words + statement.origin.text, "", None))
+            found += [] if ghost.periodic else map(_formula, statement.maps)
+        elif isinstance(statement, Solve | Linear):
+            found.append(Formula(statement.origin.text, "", None))
     return tuple(found)
+
+
+def _formula(statement: Map) -> Formula:
+    sign = "+=" if statement.accumulate else "="
+    over, largest = statement.over, statement.maximum
+    return Formula("", sign, statement.expr, statement.target, over, largest)
 
 
 def _gradients(derivation: Derivation) -> tuple[Formula, ...]:
@@ -143,11 +155,13 @@ def _names_channels(formula: Formula) -> bool:
 
 def stability_lines(derivation: Derivation) -> list[str]:
     """What is known about ω before any number is."""
-    form = derivation.stability
-    if form is None:
-        return ["this version judges only one scalar field that relaxes to f(Z)"]
+    form, model = derivation.stability, derivation.model
+    factor = form.scheme.factor
+    words = "" if factor is None else f"G = {text(factor, {'h': 'Δt'})}, "
+    if form.layer is None:
+        where = "" if form.affine else ", linearised about a state"
+        return [f"{words}one rate for each mode θ of F{where}"]
     low, high = form.slopes
-    model = derivation.model
     moves = {
         place: text(a, model.spellings) for place, a in sorted(form.stencil.items())
     }

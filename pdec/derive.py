@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pdec.adjoint import Derived, linearise, transpose
 from pdec.implicit import Jacobian, jacobian, solves
 from pdec.model import Model
+from pdec.recover import recovered
 from pdec.stability import StabilityForm, analyse
 from pdec.statements import Array, Block, Program, Role, Statement
 from pdec.symbolic import Access
@@ -36,17 +37,23 @@ def derive_all(model: Model, program: Program) -> Derivation:
     readout, loss = program.readout, program.loss
     fields = tuple(model.fields)
     whole_loss = replace(loss, statements=_together(readout, loss))
+    adjoint, tangent = recovered(
+        transpose(program.step, arrays, axes, states=fields),
+        linearise(program.step, arrays),
+        model,
+        program,
+    )
     adjoints = {
         "coefficients": transpose(program.coefficients, arrays, axes, carried=True),
         "initial": transpose(program.initial, arrays, axes),
-        "step": transpose(program.step, arrays, axes, states=fields),
+        "step": adjoint,
         "loss": transpose(whole_loss, arrays, axes, states=fields),
         "penalty": transpose(program.penalty, arrays, axes),
     }
     tangents = {
         "coefficients": linearise(program.coefficients, arrays),
         "initial": linearise(program.initial, arrays),
-        "step": linearise(program.step, arrays),
+        "step": tangent,
     }
     found = solves(program.step.statements)
     jacobians = {solve.name: jacobian(solve, model, arrays) for solve in found}

@@ -12,7 +12,8 @@ import sympy
 from pdec.lowering import Lowering, Tables
 from pdec.model import Model
 from pdec.notation import text
-from pdec.padding import check_width, padded, with_ghosts
+from pdec.padding import check_width, padded, walls, with_ghosts
+from pdec.rates import rates_block
 from pdec.stages import step_block
 from pdec.statements import (
     Array,
@@ -39,21 +40,25 @@ def discretise(model: Model) -> Program:
     for name, variable in model.fields.items():
         tables.add(Array(successor(name), variable.array.axes, Role.NEXT))
     step = step_block(model, tables)
+    rates = rates_block(model, tables)
     initial = _initial(model, tables)
     readout, loss = _readout_and_loss(model, tables)
     penalty = _penalty(model, tables)
+    beyond = walls(tables)
     arrays = padded(tables)
     check_width(model, arrays)
     combined = Block("coefficients", tuple(tables.coefficients))
     program = Program(
         arrays=arrays,
-        coefficients=with_ghosts(combined, tables, arrays),
-        initial=with_ghosts(initial, tables, arrays),
-        step=with_ghosts(step, tables, arrays),
-        readout=with_ghosts(readout, tables, arrays),
-        loss=with_ghosts(loss, tables, arrays),
+        coefficients=with_ghosts(combined, tables, arrays, beyond),
+        initial=with_ghosts(initial, tables, arrays, beyond),
+        step=with_ghosts(step, tables, arrays, beyond),
+        readout=with_ghosts(readout, tables, arrays, beyond),
+        loss=with_ghosts(loss, tables, arrays, beyond),
         penalty=penalty,
         constants=_constants(tables),
+        rates=with_ghosts(rates, tables, arrays, beyond),
+        at_risk=tables.at_risk,
     )
     for block in program.blocks:
         verify(block, arrays)
@@ -94,7 +99,13 @@ def _penalty(model: Model, tables: Tables) -> Block:
     """The terms of the loss in parameters alone, kept apart from the coefficients."""
     if model.penalty is None:
         return Block("penalty", ())
-    apart = Tables(model, tables.arrays, reach=tables.reach, copies=tables.coefficients)
+    apart = Tables(
+        model,
+        tables.arrays,
+        reach=tables.reach,
+        corners=tables.corners,
+        copies=tables.coefficients,
+    )
     lowering = Lowering(apart)
     target = Array(tables.fresh("penalty"), (), Role.COEFFICIENT)
     tables.add(target)

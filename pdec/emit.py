@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from pdec import runtime
+from pdec import runtime, verdict
 from pdec.derivation import header
 from pdec.derive import Derivation
 from pdec.mathematics import functions
@@ -58,11 +58,12 @@ def features_of(derivation: Derivation) -> set[str]:
         "penalty": model.penalty is not None,
         "readout": bool(model.readouts),
         "classes": any(v.classes for v in model.targets.values()),
-        "stencil": derivation.stability is not None,
+        **verdict.features(derivation),
         "every": model.every is not None,
         "implicit": bool(derivation.jacobians),
         "banded": len(model.axes) == 1,
         "accelerated": any(j.solve.accelerated for j in derivation.jacobians.values()),
+        "at_risk": bool(derivation.program.at_risk),
     }
     return {name for name, holds in present.items() if holds}
 

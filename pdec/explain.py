@@ -26,7 +26,17 @@ from pdec.model import Typed, Variable
 from pdec.notation import text
 from pdec.parser import parse
 from pdec.source import Source, Span
-from pdec.statements import Array, Block, Clear, Fold, Ghost, Map, Statement
+from pdec.statements import (
+    Array,
+    Block,
+    Clear,
+    Fold,
+    Ghost,
+    Linear,
+    Map,
+    Solve,
+    Statement,
+)
 from pdec.symbolic import Access, accesses
 
 _STEP = "  "
@@ -120,12 +130,15 @@ def _model(derived: Derivation) -> Iterator[str]:
         yield f"  d{spelling.get(name, name)}/dt = {text(value.expr, spelling)}"
     for name, value in model.initial.items():
         yield f"  {spelling.get(name, name)}(t = 0) = {text(value.expr, spelling)}"
-    for (name, along, side), wall in model.boundaries.items():
-        if wall.kind != "periodic":
-            end = model.axes[along].low if side < 0 else model.axes[along].high
-            left = f"({text(wall.amplitude, spelling)}) {name} + "
-            left += f"({text(wall.slope, spelling)}) ∂n {name}"
-            right = text(wall.value, spelling)
+    for (name, along, side), walls in model.boundaries.items():
+        end = model.axes[along].low if side < 0 else model.axes[along].high
+        for wall in walls:
+            terms = [
+                f"({text(factor, spelling)}) {('', '∂n ', '∂²n ', '∂³n ')[order]}{name}"
+                for order, factor in enumerate(wall.factors)
+                if factor != 0
+            ]
+            left, right = " + ".join(terms), text(wall.value, spelling)
             yield f"  {wall.kind} at {along} = {end:g}: {left} = {right}"
     yield from _settings(derived)
 
@@ -186,7 +199,7 @@ def _axis_text(array: Array) -> list[str]:
 
 
 def _block(block: Block, derived: Derivation) -> Iterator[str]:
-    for statement in block.statements:
+    for statement in block.flat:
         yield _statement(statement, derived.model.spellings)
 
 
@@ -203,6 +216,8 @@ def _statement(statement: Statement, spelling: Mapping[str, str]) -> str:
         line = f"fill the ghosts of {name} along {statement.axis}"
     elif isinstance(statement, Fold):
         line = f"fold the ghosts of {name} along {statement.ghost.axis}"
+    elif isinstance(statement, Solve | Linear):
+        line = " ".join(statement.origin.text.split())
     else:
         assert isinstance(statement, Clear)
         line = f"clear {'the ghosts of ' if statement.ghosts_only else ''}{name}"
@@ -212,11 +227,10 @@ def _statement(statement: Statement, spelling: Mapping[str, str]) -> str:
 
 def _stability(derived: Derivation) -> Iterator[str]:
     yield from stability_lines(derived)
-    if derived.stability is not None:
-        axes = derived.model.axis_names
-        for place, coefficient in sorted(derived.stability.stencil.items()):
-            offsets = ", ".join(f"{a}{m:+d}" for a, m in zip(axes, place, strict=True))
-            yield f"a[{offsets}] = {text(coefficient, derived.model.spellings)}"
+    axes = derived.model.axis_names
+    for place, coefficient in sorted(derived.stability.stencil.items()):
+        offsets = ", ".join(f"{a}{m:+d}" for a, m in zip(axes, place, strict=True))
+        yield f"a[{offsets}] = {text(coefficient, derived.model.spellings)}"
 
 
 # --- data ---------------------------------------------------------------------------

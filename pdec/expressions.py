@@ -374,8 +374,9 @@ def _normal_of(
     assert scope.wall is not None
     axis, side = scope.wall
     operand, end = _operand(items, position, scope)
-    slope = partial(operand, {axis: 1}, Span(sign.span.start, operand.span.end))
-    return replace(slope, expr=side * slope.expr), end
+    span = Span(sign.span.start, operand.span.end)
+    slope = partial(operand, {axis: sign.order}, span)
+    return replace(slope, expr=side**sign.order * slope.expr), end
 
 
 def _lone_derivative(node: tree.Derivative | tree.Root, scope: Builder) -> Typed:

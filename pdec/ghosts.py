@@ -1,9 +1,10 @@
-"""Ghost cells: what stands beyond a wall, from the wall's condition.
+"""Ghost cells: what stands beyond a wall, from the wall's conditions.
 
-At a wall the solution is continued by the polynomial p(ξ) of degree ``accuracy`` (ξ the
-distance inwards in cells) that satisfies the condition a p(0) + b ∂p/∂n(0) = g and
-passes through the cells at ξ = ½, 3/2, …; a ghost is p(-½), p(-3/2), ….  For Neumann
-with g = 0 that is the mirror image, for Dirichlet at accuracy 2
+At a wall the solution is continued by a polynomial p(ξ), ξ the distance inwards in
+cells.  It passes through the ``accuracy`` cells at ξ = ½, 3/2, … and satisfies the
+conditions Σ_k a_k ∂^k p/∂n^k(0) = g, of which there are one or two; a ghost is p(-½),
+p(-3/2), ….  For Neumann with g = 0 that is the mirror image, for Dirichlet with two
+cells
 
     ghost = 8/3 g - 2 u₀ + 1/3 u₁,
 
@@ -15,33 +16,40 @@ from __future__ import annotations
 import sympy
 
 from pdec.model import Condition, GridAxis
-from pdec.statements import Ghost, GhostRow, Origin
+from pdec.statements import GhostRow
 from pdec.stencil import spacing
 
 
-def ghost_cells(
-    array: str,
+def ghost_rows(
     axis: GridAxis,
+    side: int,
     width: int,
     accuracy: int,
-    conditions: tuple[Condition | None, Condition | None],
-    origin: Origin,
-) -> Ghost:
-    """The statement that fills ``width`` ghost cells on both sides of an axis.
+    conditions: tuple[Condition, ...],
+) -> tuple[GhostRow, ...]:
+    """The ``width`` ghost cells on one side of an axis, from the wall outwards.
 
-    ``conditions`` are those of the low and the high side; None continues the array by
-    the polynomial through its nearest cells.
+    Without a condition the array is continued by the polynomial through its nearest
+    cells.  Raises ``sympy.matrices.exceptions.NonInvertibleMatrixError`` where the
+    conditions do not determine the polynomial.
     """
-    sides = []
-    for side, condition in zip((-1, 1), conditions, strict=True):
-        if axis.periodic:
-            rows = tuple(GhostRow(((-side, k, sympy.S.One),)) for k in range(width))
-        else:
-            rows = tuple(
-                _row(side, k, accuracy, condition, axis.name) for k in range(width)
-            )
-        sides.append(rows)
-    return Ghost(array, axis.name, sides[0], sides[1], origin)
+    if axis.periodic:
+        return tuple(GhostRow(((-side, k, sympy.S.One),)) for k in range(width))
+    powers = range(accuracy + len(conditions))
+    cells = [sympy.Rational(2 * cell + 1, 2) for cell in range(accuracy)]
+    rows = [[place**power for power in powers] for place in cells]
+    rows += [[_at_wall(c, power, axis.name) for power in powers] for c in conditions]
+    places = [-sympy.Rational(2 * k + 1, 2) for k in range(width)]
+    beyond = sympy.Matrix([[place**power for place in places] for power in powers])
+    found = sympy.Matrix(rows).T.LUsolve(beyond).applyfunc(sympy.cancel)
+    made = []
+    for k in range(width):
+        weights = list(found[:, k])
+        inside = enumerate(weights[:accuracy])
+        given = zip(weights[accuracy:], conditions, strict=True)
+        value = sympy.Add(*(weight * condition.value for weight, condition in given))
+        made.append(GhostRow(tuple((side, d, w) for d, w in inside if w != 0), value))
+    return tuple(made)
 
 
 def least_cells(width: int, accuracy: int, *, periodic: bool) -> int:
@@ -49,27 +57,10 @@ def least_cells(width: int, accuracy: int, *, periodic: bool) -> int:
     return width if periodic else max(width, accuracy)
 
 
-def _exact(value: sympy.Expr) -> sympy.Expr:
-    """A condition's number with decimals as fractions, so that weights stay short."""
-    return value.xreplace({f: sympy.Rational(str(f)) for f in value.atoms(sympy.Float)})
-
-
-def _row(
-    side: int, distance: int, accuracy: int, condition: Condition | None, axis: str
-) -> GhostRow:
-    """One ghost cell beyond a wall as weights of the cells within and of g."""
-    amplitude = _exact(condition.amplitude) if condition else sympy.S.Zero
-    slope = _exact(condition.slope) if condition else sympy.S.Zero
-    degree = accuracy if condition else accuracy - 1
-    at = [sympy.Rational(2 * cell + 1, 2) for cell in range(accuracy)]
-    rows = [[x**power for power in range(degree + 1)] for x in at]
-    if condition is not None:
-        inward = -slope / spacing(axis)
-        rows.append([amplitude, inward] + [sympy.S.Zero] * (degree - 1))
-    place = -sympy.Rational(2 * distance + 1, 2)
-    values = sympy.Matrix([place**power for power in range(degree + 1)])
-    found = sympy.Matrix(rows).T.LUsolve(values)
-    solved = [sympy.cancel(weight) for weight in found]
-    cells = tuple((side, cell, w) for cell, w in enumerate(solved[:accuracy]) if w != 0)
-    value = solved[accuracy] * condition.value if condition else sympy.S.Zero
-    return GhostRow(cells, value)
+def _at_wall(condition: Condition, power: int, axis: str) -> sympy.Expr:
+    """The left side of a condition for p = ξ^k, k the power: a_k k!/(-Δx)^k."""
+    if power >= len(condition.factors):
+        return sympy.S.Zero
+    factor = condition.factors[power]
+    exact = {f: sympy.Rational(str(f)) for f in factor.atoms(sympy.Float)}
+    return factor.xreplace(exact) * sympy.factorial(power) / (-spacing(axis)) ** power

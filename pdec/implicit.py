@@ -35,20 +35,18 @@ class Jacobian:
 
 def jacobian(solve: Solve, model: Model, arrays: dict[str, Array]) -> Jacobian:
     """Derive the Jacobian's products and pattern; ``ModelErrors`` where it is full."""
-    fields = [model.fields[name] for name in model.fields]
-    if any(field.domain != fields[0].domain for field in fields):
-        _refuse(model, "fields on the same axes", "declare the fields on the same axes")
     product = linearise(solve.residual, arrays, along=solve.unknowns)
     read = [access for s in product.block.maps for access in accesses(s.expr)]
     primal = [access for access in read if not access.array.endswith(DOT)]
     shared = not any(arrays[access.array].per_sample for access in primal)
     timeless = not any(TIME in indices_of(s.expr) for s in product.block.maps)
-    reach = _reach(solve, model, fields[0].domain)
+    reach = _reach(solve, model)
     return Jacobian(solve, product, reach, shared, shared and timeless)
 
 
-def _reach(solve: Solve, model: Model, axes: tuple[str, ...]) -> dict[str, int]:
+def _reach(solve: Solve, model: Model) -> dict[str, int]:
     """How far the residual of a cell reads the unknowns, by axis."""
+    axes = model.axis_names
     none = dict.fromkeys(axes, 0)
     far = {name: none for name in solve.unknowns}  # by array: how far its cells read
     walls: dict[tuple[str, str], int] = {}  # how far in from a wall its ghosts read
@@ -58,7 +56,7 @@ def _reach(solve: Solve, model: Model, axes: tuple[str, ...]) -> dict[str, int]:
         elif isinstance(statement, Map):
             reads = [a for a in accesses(statement.expr) if a.array in far]
             if reads and set(statement.over) & set(axes):
-                _refuse(model, "local terms", "take scheme heun or rk4")
+                raise _not_local(model)
             for access in reads:
                 known = far.get(statement.writes, none)
                 moved = {
@@ -86,10 +84,14 @@ def _depth(ghost: Ghost) -> int:
     return max(cells, default=0)
 
 
-def _refuse(model: Model, what: str, hint: str) -> None:
+def _not_local(model: Model) -> ModelErrors:
     span = next(iter(model.evolution.values())).span
-    message = f"scheme {model.scheme} needs {what}: each cell is solved with its near"
-    raise ModelErrors(model.source, (Diagnostic(f"{message} ones", span, hint),))
+    message = (
+        f"scheme {model.scheme} solves for each cell together with those near it, "
+        "and a sum over the grid reads them all"
+    )
+    diagnostic = Diagnostic(message, span, "take an explicit scheme: heun, rk4")
+    return ModelErrors(model.source, (diagnostic,))
 
 
 def solves(statements: tuple[Statement, ...]) -> tuple[Solve, ...]:

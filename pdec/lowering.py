@@ -48,9 +48,11 @@ class Tables:
     arrays: dict[str, Array] = field(default_factory=dict)
     coefficients: list[Statement] = field(default_factory=list)
     reach: dict[tuple[str, str], int] = field(default_factory=dict)
+    corners: set[tuple[str, str, str]] = field(default_factory=set)
     field_of: dict[str, str] = field(default_factory=dict)
     copies: list[Statement] | None = None
     numbers: dict[sympy.Expr, str] = field(default_factory=dict)
+    at_risk: dict[str, Origin] = field(default_factory=dict)
     _hoisted: dict[sympy.Expr, Access] = field(default_factory=dict)
 
     def add(self, array: Array) -> None:
@@ -86,7 +88,9 @@ class Tables:
 
     def sizes(self, expr: sympy.Expr) -> dict[str, int]:
         """Length of every index of an expression, read off the arrays it indexes."""
-        found = {axis.name: axis.size for axis in self.model.axes.values()}
+        fields = (field.array for field in self.model.fields.values())
+        found = {axis.name: axis.size for array in fields for axis in array.axes}
+        found |= {axis.name: axis.size for axis in self.model.axes.values()}
         for access in expr.atoms(Access):
             if access.array in self.arrays:
                 for axis, name in zip(
@@ -142,6 +146,7 @@ class Tables:
             for axis, offset in access.offsets.items():
                 key = (access.array, axis)
                 self.reach[key] = max(self.reach.get(key, 0), abs(offset))
+                self.corners |= {(*key, other) for other in access.offsets}
 
 
 class Lowering:
@@ -197,7 +202,7 @@ class Lowering:
         """Replace derivatives by stencils, definitions by the arrays that hold them."""
         self._bound = indices_of(expr)
         self._written_out.clear()
-        flat = apply_stencils(expr, self.model.accuracy, self._inline)
+        flat = apply_stencils(expr, self.model.accuracy, self.written_out)
         flat = flat.xreplace({NOW: self.now})
         for access in accesses(flat):
             if access.array in self.model.definitions:
@@ -229,8 +234,9 @@ class Lowering:
             (self.tables.coefficients if copies is None else copies).append(copy)
         return wide
 
-    def _inline(self, expr: sympy.Expr) -> sympy.Expr:
+    def written_out(self, expr: sympy.Expr) -> sympy.Expr:
         """Write pointwise definitions out, so that their arrays can be shifted."""
+        self._bound |= indices_of(expr)
         while True:
             found = {
                 access: self._definition_at(access)
@@ -375,7 +381,7 @@ class Lowering:
         for basis, coefficient in linear_form(inner).items():
             value = basis
             if basis != 1 and not isinstance(basis, Access):
-                value = self.tables.new("v", indices_of(basis), basis, Role.WORK)
+                value = self.tables.new("v", indices_of(basis), inner, Role.WORK)
                 self.tables.note_reach(basis)
                 self.statements.append(
                     Map(value, basis, _computing(value, basis, self.model, origin))

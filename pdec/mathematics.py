@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import partial
 
 import sympy
 
+from pdec import verdict
 from pdec.adjoint import bar
 from pdec.derive import Derivation
 from pdec.statements import Block, Map, Role, Statement
-from pdec.symbolic import Access, accesses, indices_of, ordered
+from pdec.symbolic import Access, accesses
 from pdec.targets.body import Module
-from pdec.targets.inline import Inline
-from pdec.targets.layout import call, tuple_of
+from pdec.targets.layout import call
 from pdec.targets.numpy import Function
-from pdec.targets.shared import shared_operand
 from pdec.targets.solves import residual_name
 
 SHARED = "(c: Arrays) -> None:"
@@ -61,9 +59,7 @@ def functions(derivation: Derivation, module: Module, features: set[str]) -> lis
         found += _loss(derivation, module, readout="readout" in features)
     if "penalty" in features:
         found += _penalty(derivation, module)
-    if derivation.stability is not None:
-        found += _stability(derivation, module)
-    return found
+    return [*found, *verdict.functions(derivation, module)]
 
 
 def _step(derivation: Derivation, module: Module) -> list[str]:
@@ -207,30 +203,6 @@ def _seeded(block: Block, name: str) -> Block:
         ones = {a: sympy.S.One for a in statement.expr.atoms(Access) if a.array == name}
         statements.append(replace(statement, expr=statement.expr.xreplace(ones)))
     return replace(block, statements=tuple(statements))
-
-
-def _stability(derivation: Derivation, module: Module) -> list[str]:
-    """The functions that the verdict on ω reads: ω itself and the stencil of Z."""
-    form = derivation.stability
-    assert form is not None and derivation.model.omega is not None
-    omega = Function(
-        module, "def _omega(c: Arrays) -> Any:", "The relaxation parameter ω = γ Δt."
-    )
-    omega.lines = [f"    return {Inline(omega.refer)(derivation.model.omega)}"]
-    stencil = Function(
-        module,
-        "def _stencil(c: Arrays) -> dict[tuple[int, ...], Any]:",
-        "The coefficients a_m of Z by their offsets m along the axes.",
-    )
-    indices = set().union(*(indices_of(a) for a in form.stencil.values()))
-    running = ordered(indices, module.axes)
-    inline = Inline(partial(shared_operand, stencil, running))
-    rows = []
-    for place, coefficient in sorted(form.stencil.items()):
-        key = tuple_of([str(m) for m in place])
-        rows.append(f"        {key}: {inline(coefficient)},")
-    stencil.lines = ["    return {", *rows, "    }"]
-    return [omega.text(), stencil.text()]
 
 
 def _coordinates(derivation: Derivation, module: Module) -> dict[str, str]:

@@ -120,16 +120,20 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A boundary equation a u + b ∂u/∂n = value at one side of an axis (n outward).
+    """A boundary equation Σ_k factors[k] ∂^k u/∂n^k = value at a wall (n outward).
 
-    ``kind`` names the boundary plug-in: periodic, dirichlet, neumann, robin.
+    ``kind`` names the boundary plug-in: dirichlet, neumann, robin, bending.
     """
 
     kind: str
-    amplitude: sympy.Expr
-    slope: sympy.Expr
+    factors: tuple[sympy.Expr, ...]
     value: sympy.Expr
     span: Span
+
+    @property
+    def accesses(self) -> set[Access]:
+        """The elements of arrays that the condition mentions beside the field."""
+        return {a for e in (*self.factors, self.value) for a in e.atoms(Access)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +162,7 @@ class Model:
     definitions: dict[str, Definition]
     evolution: dict[str, Typed]
     initial: dict[str, Typed]
-    boundaries: dict[tuple[str, str, int], Condition]
+    boundaries: dict[tuple[str, str, int], tuple[Condition, ...]]
     loss: Typed | None
     penalty: Typed | None
     relaxation: Relaxation | None

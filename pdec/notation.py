@@ -26,6 +26,7 @@ from pdec.symbolic import (
     Partial,
     access_key,
     negative,
+    runs,
 )
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -78,8 +79,8 @@ def _subscripts(access: Access, channels: bool) -> list[str]:
     for place, offset in access.index:
         if place.isdigit() or (channels and place in _LETTERS):
             shown.append(index_letter(place))
-        elif offset:
-            shown.append(f"{place}{offset:+d}")
+        elif offset or not runs(place):
+            shown.append(f"{place}{offset:+d}" if offset else place)
     return shown
 
 

@@ -1,47 +1,81 @@
 """Padding: which arrays need ghost cells, and the statements that fill them.
 
-Stage 4d, called by ``discrete.py`` when all expressions are known.  An array gets as
+Stage 4e, called by ``discrete.py`` when all expressions are known.  An array gets as
 many ghost cells as any expression reaches for; they are filled before they are read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 
-import sympy
-
+from pdec.conditions import Wall, accesses_of, wall_of
 from pdec.errors import Diagnostic, ModelErrors
-from pdec.ghosts import ghost_cells, least_cells
+from pdec.ghosts import ghost_rows, least_cells
 from pdec.lowering import Tables
-from pdec.model import Condition, GridAxis, Model
+from pdec.model import GridAxis, Model
 from pdec.statements import (
     Array,
     Block,
     Ghost,
     GhostRow,
+    Map,
     Origin,
     Solve,
     Statement,
     successor,
 )
-from pdec.symbolic import Access
+from pdec.symbolic import TIME, Access, map_accesses, widened
 
-MAX_WEIGHT = 1e12  # of a cell in a ghost; beyond it, rounding alone keeps it finite
+Walls = dict[tuple[str, str, int], Wall]
+
+
+def walls(tables: Tables) -> Walls:
+    """What stands beyond the walls of the fields, by field, axis and side.
+
+    What varies along a wall gets ghost cells of its own where corners are read.
+    """
+    found: Walls = {}
+    for name in tables.model.fields:
+        for axis in tables.model.axes.values():
+            width = _width(name, axis.name, tables)
+            spread = _spread(name, axis.name, tables)
+            for side in (-1, 1) if width else ():
+                wall = wall_of(name, axis, side, width, tables, frozenset(spread))
+                found[name, axis.name, side] = wall
+                for access in (a for row in wall.rows for a in accesses_of(row)):
+                    for other in spread.intersection(access.indices):
+                        key, least = (access.array, other), _width(name, other, tables)
+                        tables.reach[key] = max(tables.reach.get(key, 0), least)
+    return found
+
+
+def _members(name: str, tables: Tables) -> list[str]:
+    """The arrays that hold a field: before and after the step, and at its stages."""
+    stages = [stage for stage, owner in tables.field_of.items() if owner == name]
+    return [name, successor(name), *stages]
+
+
+def _width(name: str, axis: str, tables: Tables) -> int:
+    """The most ghost cells that any array of a field needs along an axis."""
+    return max(tables.reach.get((m, axis), 0) for m in _members(name, tables))
+
+
+def _spread(name: str, axis: str, tables: Tables) -> set[str]:
+    """The axes filled before this one, whose ghost cells beyond its walls are read."""
+    names, members = tables.model.axis_names, _members(name, tables)
+    before = names[: names.index(axis)]
+    return {b for b in before if any((m, axis, b) in tables.corners for m in members)}
 
 
 def padded(tables: Tables) -> dict[str, Array]:
     """The arrays with as many ghost cells as any expression reaches for."""
-    model = tables.model
     reach = dict(tables.reach)
-    for name in model.fields:
-        for axis in model.axes:
-            widest = max(
-                reach.get((name, axis), 0), reach.get((successor(name), axis), 0)
-            )
-            if widest:
-                reach[name, axis] = reach[successor(name), axis] = widest
+    for name in tables.model.fields:
+        for axis in tables.model.axes:
+            for member in _members(name, tables):
+                if reach.get((member, axis)) or member in (name, successor(name)):
+                    reach[member, axis] = _width(name, axis, tables)
     padded: dict[str, Array] = {}
     for name, array in tables.arrays.items():
         axes = tuple(
@@ -79,106 +113,118 @@ def check_width(model: Model, arrays: dict[str, Array]) -> None:
         raise ModelErrors(model.source, found)
 
 
-def with_ghosts(block: Block, tables: Tables, arrays: dict[str, Array]) -> Block:
+def with_ghosts(
+    block: Block, tables: Tables, arrays: dict[str, Array], beyond: Walls
+) -> Block:
     """Fill ghost cells before they are read: at the start, or after the array's Map."""
-    read = {
-        access.array
-        for statement in block.maps
-        for access in statement.expr.atoms(Access)
-        if access.offsets
-    }
-    made = {statement.writes for statement in block.flat}
-    solves = [s for s in block.statements if isinstance(s, Solve)]
-    made |= {name for solve in solves for name in solve.unknowns}
+    filling = _Filling(tables, arrays, beyond)
+    read = _reached(block.maps)
+    fields = {tables.field_of.get(name, name) for name in read}
+    used = [wall for (field, *_), wall in beyond.items() if field in fields]
+    on_walls = {a for wall in used for row in wall.rows for a in accesses_of(row)}
+    if block.name in ("readout", "loss") and any(
+        TIME in access.indices for access in on_walls
+    ):
+        raise _after_the_last_step(tables)
+    before = [statement for wall in used for statement in wall.before]
+    read |= _reached(s for s in before if isinstance(s, Map))
+    read |= {access.array for access in on_walls if arrays[access.array].padded}
+    made = {statement.writes for statement in (*before, *block.flat)}
+    made |= {n for s in block.flat if isinstance(s, Solve) for n in s.unknowns}
     given = sorted(name for name in read - made if arrays[name].per_sample)
-    first = [g for name in given for g in _ghosts(arrays[name], tables)]
-    rest = _filled(block.statements, read, tables, arrays)
-    return replace(block, statements=(*first, *rest))
+    inputs = [name for name in given if name not in tables.model.fields]
+    states = [name for name in given if name in tables.model.fields]
+    statements: tuple[Statement, ...] = (
+        *filling.ghosts(inputs),
+        *filling.filled(before, read),
+        *filling.ghosts(states),
+        *filling.filled(block.statements, read),
+    )
+    return replace(block, statements=statements)
 
 
-def _filled(
-    block: Iterable[Statement], read: set[str], tables: Tables, arrays: dict[str, Array]
-) -> list[Statement]:
-    """Statements with the ghost cells filled of what they make, or solve for."""
-    statements: list[Statement] = []
-    for statement in block:
-        if isinstance(statement, Solve):
-            unknowns = [name for name in statement.unknowns if name in read]
-            first = [g for name in unknowns for g in _ghosts(arrays[name], tables)]
-            inner = _filled(statement.residual.statements, read, tables, arrays)
-            residual = replace(statement.residual, statements=(*first, *inner))
-            statements.append(replace(statement, residual=residual))
-            continue
-        statements.append(statement)
-        array = arrays[statement.writes]
-        if array.padded and (array.name in read or not array.per_sample):
-            statements += _ghosts(array, tables)
-    return statements
+def _reached(maps: Iterable[Map]) -> set[str]:
+    """The arrays whose neighbouring cells some Maps read."""
+    found = (access for m in maps for access in m.expr.atoms(Access))
+    return {access.array for access in found if access.offsets}
 
 
-def _ghosts(array: Array, tables: Tables) -> list[Ghost]:
+def _after_the_last_step(tables: Tables) -> ModelErrors:
     model = tables.model
-    field = tables.field_of.get(array.name, array.name)
-    found = []
-    for axis in array.axes:
-        if axis.ghosts:
-            grid = model.axes[axis.name]
-            low = model.boundaries.get((field, axis.name, -1))
-            high = model.boundaries.get((field, axis.name, 1))
-            origin = _wall_origin(model, grid, array, field)
-            ghost = ghost_cells(
-                array.name, grid, axis.ghosts, model.accuracy, (low, high), origin
-            )
-            _check_wall(model, grid, low, ghost.low)
-            _check_wall(model, grid, high, ghost.high)
-            named = partial(_named_row, tables, axis.name)
-            found.append(
-                replace(
-                    ghost,
-                    low=tuple(map(named, ghost.low)),
-                    high=tuple(map(named, ghost.high)),
-                )
-            )
-    return found
+    spans = [
+        condition.span
+        for conditions in model.boundaries.values()
+        for condition in conditions
+        if any(TIME in access.indices for access in condition.accesses)
+    ]
+    message = "the loss differentiates at this wall, whose value has no step there"
+    hint = "declare the parameter without (t), or leave the derivative out of the loss"
+    first = min(spans, key=lambda span: span.start)
+    return ModelErrors(model.source, (Diagnostic(message, first, hint),))
 
 
-def _check_wall(
-    model: Model,
-    axis: GridAxis,
-    condition: Condition | None,
-    rows: tuple[GhostRow, ...],
-) -> None:
-    """A condition must determine the polynomial that passes through the cells.
+@dataclass(frozen=True, slots=True)
+class _Filling:
+    """Fills the ghost cells of arrays."""
 
-    a p(0) + b ∂p/∂n(0) = g does not where its left side is 0 for the one that vanishes
-    in them all.
-    """
-    if condition is None:
-        return
-    numbers = {**model.constants, f"d{axis.name}": axis.spacing}
-    for weight in (weight for row in rows for *_, weight in row.cells):
-        names = {symbol: str(symbol.name) for symbol in weight.free_symbols}
-        if not numbers.keys() >= set(names.values()):
-            continue  # known only when the module runs
-        values = {symbol: sympy.Float(numbers[name]) for symbol, name in names.items()}
-        value = weight.xreplace(values).evalf()
-        if not value.is_real or not abs(float(value)) <= MAX_WEIGHT:
-            message = "this boundary condition has no solution on this grid"
-            hint = "its two coefficients cancel: change one, or the number of cells"
-            diagnostic = Diagnostic(message, condition.span, hint)
-            raise ModelErrors(model.source, (diagnostic,))
+    tables: Tables
+    arrays: dict[str, Array]
+    beyond: Walls
+
+    def filled(
+        self, statements: Iterable[Statement], read: set[str]
+    ) -> list[Statement]:
+        """Statements with the ghost cells filled of what they make, or solve for."""
+        found: list[Statement] = []
+        for statement in statements:
+            if isinstance(statement, Solve):
+                first = self.ghosts(n for n in statement.unknowns if n in read)
+                inner = self.filled(statement.residual.statements, read)
+                residual = replace(statement.residual, statements=(*first, *inner))
+                found.append(replace(statement, residual=residual))
+                continue
+            found.append(statement)
+            array = self.arrays[statement.writes]
+            if array.padded and (array.name in read or not array.per_sample):
+                found += self.ghosts([array.name])
+        return found
+
+    def ghosts(self, names: Iterable[str]) -> list[Ghost]:
+        """The statements that fill the ghost cells of arrays, axis by axis."""
+        model = self.tables.model
+        return [
+            self._ghost(self.arrays[name], model.axes[axis.name])
+            for name in names
+            for axis in self.arrays[name].axes
+            if axis.ghosts
+        ]
+
+    def _ghost(self, array: Array, axis: GridAxis) -> Ghost:
+        model = self.tables.model
+        owner = self.tables.field_of.get(array.name, array.name)
+        ghosts = {a.name: a.ghosts for a in array.axes}
+        wide = {
+            b: widened(b, ghosts[b]) for b in _spread(owner, axis.name, self.tables)
+        }
+        if not array.per_sample:
+            wide[TIME] = widened(TIME, 0)  # all steps at once
+        sides = []
+        for side in (-1, 1):
+            wall = self.beyond.get((owner, axis.name, side))
+            width, accuracy = ghosts[axis.name], model.accuracy
+            rows = wall.rows if wall else ghost_rows(axis, side, width, accuracy, ())
+            sides.append(tuple(_renamed(row, wide) for row in rows))
+        index = tuple((wide.get(a.name, a.name), 0) for a in array.axes)
+        origin = _wall_origin(model, axis, array, owner)
+        return Ghost(array.name, axis.name, index, sides[0], sides[1], origin)
 
 
-def _named_row(tables: Tables, axis: str, row: GhostRow) -> GhostRow:
-    """A ghost row whose weights are numbers or named constants."""
-
-    def named(weight: sympy.Expr) -> sympy.Expr:
-        if weight.is_number or not weight.free_symbols:
-            return weight
-        return tables.number(weight, f"wall_{axis}")
-
-    cells = tuple((side, cell, named(weight)) for side, cell, weight in row.cells)
-    return GhostRow(cells, named(row.value))
+def _renamed(row: GhostRow, names: dict[str, str]) -> GhostRow:
+    """A row over other indices."""
+    cells = tuple(
+        (s, d, map_accesses(w, lambda a: a.renamed(names))) for s, d, w in row.cells
+    )
+    return GhostRow(cells, map_accesses(row.value, lambda a: a.renamed(names)))
 
 
 def _wall_origin(model: Model, axis: GridAxis, array: Array, field: str) -> Origin:
@@ -186,7 +232,8 @@ def _wall_origin(model: Model, axis: GridAxis, array: Array, field: str) -> Orig
         return Origin(f"{axis.name} periodic", model.source.location(axis.span))
     spans = {
         condition.span
-        for (owner, name, _), condition in model.boundaries.items()
+        for (owner, name, _), conditions in model.boundaries.items()
+        for condition in conditions
         if (owner, name) == (field, axis.name)
     }
     if not spans:

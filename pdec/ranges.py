@@ -21,7 +21,7 @@ from typing import NamedTuple
 import sympy
 
 from pdec.functions import Maximum, Minimum, Select, Step, softplus
-from pdec.model import Definition
+from pdec.model import Definition, Variable
 from pdec.symbolic import Access, Constant, Contraction, Equal
 
 INF = math.inf
@@ -67,6 +67,19 @@ _FROM_0_TO_1 = Range(End(0.0), End(1.0))
 def point(value: float) -> Range:
     """The range of a known number."""
     return Range(End(value), End(value))
+
+
+def bounds(
+    params: Mapping[str, Variable], strict: Mapping[str, set[str]] | None = None
+) -> dict[str, Range]:
+    """The ranges of parameters; ``strict`` are the sides whose bounds are left out."""
+    away = strict or {}
+    found = {}
+    for name, variable in params.items():
+        low = End(variable.low, ">" in away.get(name, ()) or variable.low == -INF)
+        high = End(variable.high, "<" in away.get(name, ()) or variable.high == INF)
+        found[name] = Range(low, high)
+    return found
 
 
 @dataclass

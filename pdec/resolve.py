@@ -31,7 +31,7 @@ from pdec.singular import guard
 from pdec.source import Source
 from pdec.statements import Role
 from pdec.symbolic import TIME, Access, Equal, per_sample
-from pdec.walls import boundaries
+from pdec.walls import Conditions, boundaries
 
 DTYPES = ("float64", "float32")
 SETTINGS: dict[str, object] = {"accuracy": 2, "scheme": "euler", "dtype": "float64"}
@@ -218,7 +218,7 @@ def _assemble(
     conditions = statements.of(tree.AtStatement)
     evolving = evolution(right_sides, fields, scope, guard)
     initial = initial_state(conditions, fields, scope, guard)
-    walls = boundaries(conditions, scope, guard)
+    walls = boundaries(conditions, evolving, scope, guard)
     for readout in statements.of(tree.ReadoutStatement):
         statements.guard(_readout, readout, scope)
     loss_statement = statements.one(tree.LossStatement, "loss")
@@ -235,7 +235,7 @@ def _assemble(
     if scope.reporter.wrong:
         return None
     assert clock is not None, "a mistake in the step was not reported"
-    _warn_unused(scope, evolving, loss, initial)
+    _warn_unused(scope, evolving, loss, initial, walls)
     sampled, penalty = _split(loss)
     return Model(
         name=settings.name,
@@ -352,8 +352,11 @@ def _warn_unused(
     evolution: dict[str, Typed],
     loss: Typed | None,
     initial: dict[str, Typed],
+    walls: Conditions,
 ) -> None:
     used = expression_names(scope, [*evolution.values(), *initial.values()], loss)
+    conditions = (condition for side in walls.values() for condition in side)
+    used |= {access.array for condition in conditions for access in condition.accesses}
     for name, variable in scope.variables.items():
         optional = variable.array.role in (Role.PARAM, Role.INPUT, Role.TARGET)
         if optional and name not in used and name != "omega":

@@ -8,11 +8,12 @@ inside, so that ``pdec --help`` answers at once.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
-from pdec import source, terminal
+from pdec import records, source, terminal
 from pdec.options import model_path, settings_option, target_option
 
 OK = 0
@@ -26,6 +27,7 @@ Examples:
   pdec show adr1d.npde                        the derivation, as text
   pdec show adr1d.npde --latex > adr1d.tex    the same, for a paper (needs amsmath)
   pdec show adr1d.npde --json                 the same, for tools
+  pdec show adr1d.npde --batch 256            what a gradient of 256 samples needs
   pdec show adr1d.npde --code                 the mathematics of the module
   pdec show adr1d.npde --stage text           the whole module
 
@@ -45,6 +47,13 @@ Stages, in the order of the compiler:
 @click.option("--code", is_flag=True, help="Print the mathematics of the module.")
 @click.option("--json", "data", is_flag=True, help="Print the derivation as data.")
 @click.option("--stage", type=click.Choice(STAGES), help="Print an intermediate form.")
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="Samples of the table of memory.",
+)
 @target_option
 @settings_option
 def show(
@@ -53,10 +62,14 @@ def show(
     code: bool,
     data: bool,
     stage: str | None,
+    batch: int,
     target: str,
     overrides: dict[str, int | float],
 ) -> int:
-    """Explain MODEL: its equation, moments, discrete step and gradient formulas."""
+    """Explain MODEL: its equation, moments, discrete step and gradient formulas.
+
+    The table at the end says what a gradient needs for each choice of `checkpoint`.
+    """
     if latex + code + data + (stage is not None) > 1:
         what = "--latex, --code, --json and --stage exclude each other: choose one"
         raise click.UsageError(what)
@@ -65,18 +78,27 @@ def show(
         return OK
     with terminal.spinner(f"deriving {model.name}") as progress:
         text = source.read(model)
-        from pdec import explain, pipeline
+        from pdec import explain, memory, pipeline
 
         if stage == "tree":
             shown = explain.tree(text)
-        else:
+        elif latex or stage is not None:
             derived = pipeline.derive(text, overrides=overrides, progress=progress)
+            shown = (
+                explain.stage(derived, stage)
+                if stage
+                else explain.explain(derived, latex=True)
+            )
+        else:
+            compiled = pipeline.compile_source(
+                text, target=target, overrides=overrides, progress=progress
+            )
+            needs = memory.memory_of(pipeline.module_of(compiled), batch)
             if data:
-                shown = explain.data(derived)
-            elif stage is not None:
-                shown = explain.stage(derived, stage)
+                found = json.loads(explain.data(compiled.derivation))
+                shown = records.as_json({**found, "memory": needs.data()})
             else:
-                shown = explain.explain(derived, latex=latex)
+                shown = f"{explain.explain(compiled.derivation)}\n{needs.text()}"
     click.echo(shown.rstrip("\n"))
     return OK
 

@@ -22,7 +22,7 @@ from pdec.errors import Reporter
 from pdec.functions import Select
 from pdec.model import Definition, Model
 from pdec.notation import text
-from pdec.ranges import INF, POSITIVE, End, Range, Ranges, point
+from pdec.ranges import POSITIVE, End, Range, Ranges, bounds, point
 from pdec.source import Span
 from pdec.symbolic import Access
 
@@ -79,13 +79,7 @@ def _leaves(model: Model, strict: dict[str, set[str]]) -> dict[str, Range]:
     for name, axis in model.axes.items():
         first = End(axis.low, not axis.periodic)  # with walls, x_0 = a + Δx/2
         leaves[name] = Range(first, End(axis.high, True))
-    for name, variable in model.params.items():
-        away = strict.get(name, set())
-        low, high = variable.low, variable.high
-        leaves[name] = Range(
-            End(low, ">" in away or low == -INF), End(high, "<" in away or high == INF)
-        )
-    return leaves
+    return leaves | bounds(model.params, strict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +183,8 @@ def _equations(model: Model) -> Iterator[tuple[sympy.Expr, Span]]:
     """Every expression of a model that is no definition, with its place."""
     for value in (*model.evolution.values(), *model.initial.values()):
         yield value.expr, value.span
-    for condition in model.boundaries.values():
-        yield condition.value, condition.span
+    for condition in (c for side in model.boundaries.values() for c in side):
+        yield from ((e, condition.span) for e in (*condition.factors, condition.value))
     for term in (model.loss, model.penalty):
         if term is not None:
             yield term.expr, term.span

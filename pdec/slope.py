@@ -1,8 +1,8 @@
 """Slopes: partial derivatives of a statement, by way of its own output where shorter.
 
 For many activations the derivative is a function of the value, so that nothing costly
-is evaluated again (tanh: 1 - f², sigmoid: f(1 - f), softplus: 1 - e^-f).  The
-relation is found by eliminating the one transcendental E(s) inside f:
+is evaluated again (tanh: 1 - f², sigmoid: f(1 - f), softplus: 1 - e^-f).  The relation
+is found by eliminating the one function E(s) inside f whose derivative E itself gives:
 
     f = R(E)  →  E = R⁻¹(f)  →  f' = ∂R/∂E E' = h(f)
 
@@ -12,11 +12,14 @@ before anything is divided: √s has the slope 1/(2√s) where s > 0, else 0.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
+import numpy as np
 import sympy
 
-from pdec.functions import Select
+from pdec.functions import Select, softplus
+from pdec.quadrature import sample
 from pdec.statements import Map
 from pdec.symbolic import Access
 
@@ -100,20 +103,29 @@ def _transcendental(node: sympy.Basic) -> bool:
     return isinstance(node, (sympy.exp, sympy.tanh, sympy.Function))
 
 
+# E' by way of E
+_OWN_SLOPE: dict[type, Callable[[sympy.Expr], sympy.Expr]] = {
+    sympy.exp: lambda value: value,
+    sympy.tanh: lambda value: 1 - value**2,
+    softplus: lambda value: 1 - sympy.exp(-value),
+}
+
+
 @lru_cache(maxsize=256)
 def relation_to_output(expr: sympy.Expr) -> sympy.Expr | None:
-    """f' as a function of f for f = expr(s), or None where no short relation exists.
+    """f' as a function of f for f = expr(s), or None where no good relation exists.
 
-    The relation must be smooth in f: an activation with a kink (relu, abs, where) keeps
-    its own slope.
+    It is smooth in f (an activation with a kink, such as relu, keeps its own slope) and
+    does not magnify the rounding of f (in 100 + tanh(s), f has lost what f' needs).
     """
     (s,) = expr.free_symbols
     inner = _function_of(expr)
-    if inner is None or not isinstance(inner, (sympy.exp, sympy.tanh)):
+    if inner is None or type(inner) not in _OWN_SLOPE:
         return None
     value = sympy.Symbol("E", real=True)
     outer = expr.xreplace({inner: value})
-    if outer.has(s):
+    inner_slope = inner.args[0].diff(s)
+    if outer.has(s) or inner_slope.has(s):
         return None
     numerator = sympy.fraction(sympy.together(outer - _OUTPUT))[0]
     polynomial = (
@@ -122,10 +134,21 @@ def relation_to_output(expr: sympy.Expr) -> sympy.Expr | None:
     if polynomial is None or polynomial.degree() != 1:
         return None
     slope, constant = polynomial.all_coeffs()
-    inverse = -constant / slope
-    inner_slope = inner.diff(s).xreplace({inner: value})
-    if inner_slope.has(s):
-        return None
-    relation = (outer.diff(value) * inner_slope).xreplace({value: inverse})
+    inverse = {value: -constant / slope}
+    own = _OWN_SLOPE[type(inner)](value)
+    relation = (outer.diff(value) * own * inner_slope).xreplace(inverse)
     forms = [sympy.expand(relation), sympy.factor(relation)]
-    return min(forms, key=sympy.count_ops)
+    shortest = min(forms, key=sympy.count_ops)
+    return shortest if _keeps_digits(expr, shortest) else None
+
+
+def _keeps_digits(expr: sympy.Expr, relation: sympy.Expr) -> bool:
+    """Whether h(f (1 + ε)) - h(f) stays below 8 ε of the greatest slope."""
+    (s,) = expr.free_symbols
+    values = sample(expr, {s: np.linspace(-20, 20, 81, dtype=np.longdouble)})
+    epsilon = 2.0**-24
+    slopes = sample(relation, {_OUTPUT: values})
+    moved = sample(relation, {_OUTPUT: values * (1 + epsilon)})
+    if not np.isfinite(slopes + moved).all():
+        return False
+    return bool(np.abs(moved - slopes).max() <= 8 * epsilon * np.abs(slopes).max())

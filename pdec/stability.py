@@ -1,153 +1,165 @@
-"""Stage 6: the amplification of the relaxation, from the discrete step.
+"""Stage 6: what the verdict on ω needs, from the right-hand side and the scheme's text.
 
 For z⁺ = (1 - ω) z + ω f(A z - b) the linearisation with slope s = f' has, where the
 coefficients are the same in every cell, the amplification factor
 
     G(θ, s) = 1 - ω + ω s Λ(θ),      Λ(θ) = Σ_m a_m e^{imθ}
 
-(Succi 2025, section 3, reads the a_m as moments).  This stage finds the stencil a_m and
-the range of f'; the generated module does the arithmetic.
+(Succi 2025, section 3, reads the a_m as moments; von Neumann's method is that of
+Lax & Richtmyer 1956).  This stage finds the stencil a_m and the range of f', or the
+tangent of any other right-hand side; the generated module does the arithmetic.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import numpy as np
 import sympy
-from numpy.typing import NDArray
 
-from pdec.functions import NUMERIC
+from pdec.adjoint import DOT, Derived, linearise
+from pdec.amplification import LENGTH, Amplification, amplification
 from pdec.model import Model
-from pdec.statements import Map, Program
-from pdec.symbolic import Access, Constant, accesses, per_sample
+from pdec.rates import Layer, layer_of
+from pdec.slope_range import value_range
+from pdec.stages import scheme_of
+from pdec.statements import Block, Program, Role
+from pdec.symbolic import Access, Constant, Partial, accesses
 
 
 @dataclass(frozen=True, slots=True)
 class StabilityForm:
-    """The stencil of Z by offsets along the axes, the rate's ω, and the slopes of f."""
+    """The linearisation of a model's step.
 
-    field: str
-    stencil: dict[tuple[int, ...], sympy.Expr]
+    ``layer`` is the stencil of Z and f, with the closed ranges of f' in ``slopes`` and
+    of f in ``values``; ``slopes_at`` leaves f' at a state in the array of f(Z).  Where
+    the model is no layer it is None, and ``tangent`` is that of the right-hand side
+    along the state, on which it depends unless ``affine``; ``reach`` is how many cells
+    away a rate reads along each axis, and ``uniform`` says that where the state is the
+    same in all cells, so is the tangent.  ``orders`` are the highest even orders of a
+    derivative along each axis.
+    """
+
+    scheme: Amplification
+    layer: Layer | None
     slopes: tuple[float, float]
+    values: tuple[float, float]
+    slopes_at: Block | None
+    tangent: Derived | None
+    affine: bool
+    orders: tuple[int, ...]
+    reach: tuple[int, ...] = ()
+    uniform: bool = False
 
+    @property
+    def stencil(self) -> dict[tuple[int, ...], sympy.Expr]:
+        """The coefficients a_m of Z by their offsets along the axes."""
+        return self.layer.stencil if self.layer else {}
 
-def analyse(model: Model, program: Program) -> StabilityForm | None:
-    """Find the relaxation's stencil and slopes, or None where it has no such form."""
-    if model.relaxation is None or len(model.fields) != 1 or model.scheme != "euler":
-        return None
-    ((name, variable),) = model.fields.items()
-    if variable.shape:
-        return None
-    made = {s.writes: s for s in program.step.maps}
-    equilibrium = model.relaxation.equilibrium
-    slopes, value = (1.0, 1.0), _statement(equilibrium, made)
-    if value is None:
-        return None
-    inner = accesses(value.expr)
-    if len(inner) == 1 and inner[0].array in made and not value.over:
-        slopes = slope_range(value.expr, inner[0], program)
-        value = made[inner[0].array]
-    stencil = _stencil(value, name, model.axis_names, _moved_by(name, program))
-    return StabilityForm(name, stencil, slopes) if stencil else None
-
-
-def _statement(expr: sympy.Expr, made: dict[str, Map]) -> Map | None:
-    return made.get(expr.array) if isinstance(expr, Access) else None
-
-
-def _moved_by(field: str, program: Program) -> set[str]:
-    """The arrays of a step whose values change with the field, and the field."""
-    found = {field}
-    for statement in program.step.maps:
-        if any(access.array in found for access in accesses(statement.expr)):
-            found.add(statement.writes)
-    return found
-
-
-def _stencil(
-    statement: Map, field: str, axes: tuple[str, ...], moved: set[str]
-) -> dict[tuple[int, ...], sympy.Expr] | None:
-    """The coefficient of each neighbour in a statement that is linear in the field.
-
-    None where it is not, or where it also reads what moves with the field (``moved``).
-    """
-    found: dict[tuple[int, ...], sympy.Expr] = {}
-    reads = [a for a in accesses(statement.expr) if a.array in moved]
-    elements = [a for a in reads if a.array == field]
-    if statement.over or not elements or len(reads) > len(elements):
-        return None
-    for access in elements:
-        slope = statement.expr.diff(access)
-        if per_sample(slope):
-            return None
-        found[tuple(access.offsets.get(axis, 0) for axis in axes)] = slope
-    return found
-
-
-# --- slopes -------------------------------------------------------------------------
-
-
-def slope_range(
-    expr: sympy.Expr, argument: Access, program: Program
-) -> tuple[float, float]:
-    """The closure of f' over the real line: (least, greatest).
-
-    Sampled densely on [-50, 50], where every activation of the language has reached its
-    limits to rounding, and then refined around the extremes.
-    """
-    slope = expr.diff(argument)
-    if slope.is_number:
-        return float(slope), float(slope)
-    points = np.concatenate(
-        [np.linspace(-50.0, 50.0, 4001), np.geomspace(1e-6, 1e3, 200)]
-    )
-    points = np.sort(np.concatenate([points, -points]))
-    values = _sample(slope, argument, points, program)
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    for place, sign in ((np.nanargmin(values), 1.0), (np.nanargmax(values), -1.0)):
-        first, last = max(int(place) - 1, 0), min(int(place) + 1, len(points) - 1)
-        near = np.linspace(points[first], points[last], 2001)
-        best = sign * np.nanmin(sign * _sample(slope, argument, near, program))
-        low, high = min(low, float(best)), max(high, float(best))
-    return _tidy(low), _tidy(high)
-
-
-def _tidy(value: float) -> float:
-    """Snap a sampled extreme to the number it approaches."""
-    rounded = round(value, 9)
-    return rounded + 0.0 if abs(value - rounded) < 1e-10 else value
-
-
-def _sample(
-    expr: sympy.Expr, argument: Access, points: NDArray[np.float64], program: Program
-) -> NDArray[np.float64]:
-    """The values of an expression, NaN where it has no finite one."""
-    with np.errstate(all="ignore"):
-        values = np.broadcast_to(
-            _evaluate(expr, argument, points, program), points.shape
+    @property
+    def channels(self) -> bool:
+        """Whether a cell has several components."""
+        return any(
+            "k0" in a.indices for e in self.stencil.values() for a in accesses(e)
         )
-    return np.where(np.isfinite(values), values, np.nan)
 
 
-def _evaluate(
-    expr: sympy.Expr, argument: Access, points: NDArray[np.float64], program: Program
-) -> NDArray[np.float64]:
-    """The value of an expression at many points, node by node."""
-    if expr == argument:
-        return points
-    if isinstance(expr, Constant):
-        return np.asarray(program.constants[str(expr.name)].value)
-    if expr.is_number:
-        return np.asarray(float(expr))
-    assert not isinstance(expr, Access), f"{expr} is not the argument {argument}"
-    values = [_evaluate(a, argument, points, program) for a in expr.args]
-    if expr.is_Add:
-        return np.asarray(sum(values))
-    if expr.is_Mul:
-        return np.asarray(math.prod(values))
-    if expr.is_Pow:
-        return np.asarray(np.power(values[0], values[1]))
-    result: NDArray[np.float64] = NUMERIC[type(expr)](*values)
-    return result
+def analyse(model: Model, program: Program) -> StabilityForm:
+    """Find the linearisation of a step: a layer's stencil, or the rates' tangent."""
+    layer, constants = layer_of(model, program.rates), program.constants
+    orders = tuple(_even_order(model, axis) for axis in model.axis_names)
+    decaying = model.relaxation is not None
+    if layer is None:
+        tangent = linearise(program.rates, program.arrays, along=model.fields)
+        affine = not _reads_state(tangent.block, program)
+        scheme = amplification(scheme_of(model), decaying=decaying, affine=affine)
+        one, reach = (
+            (1.0, 1.0),
+            tuple(_reach(model, program, axis) for axis in model.axes),
+        )
+        uniform = _uniform(model, program)
+        return StabilityForm(
+            scheme, None, one, one, None, tangent, affine, orders, reach, uniform
+        )
+    slopes = values = (1.0, 1.0)
+    at = None
+    if layer.argument is not None:
+        slopes = value_range(layer.slope, layer.argument, constants)
+        values = value_range(layer.value.expr, layer.argument, constants)
+        at = _slopes_at(layer, program.rates)
+    scheme = amplification(
+        scheme_of(model), decaying=True, affine=slopes[0] == slopes[1]
+    )
+    return StabilityForm(scheme, layer, slopes, values, at, None, True, orders)
+
+
+def inverse(scheme: Amplification) -> sympy.Expr:
+    """The length h of a step that does what forward Euler does in a step w."""
+    assert scheme.effective is not None
+    step = Constant("w", positive=True)
+    (found,) = sympy.solve(scheme.effective - step, LENGTH)
+    return sympy.simplify(found)
+
+
+def _slopes_at(layer: Layer, rates: Block) -> Block:
+    """f'(Z) at a state, in the place of f(Z)."""
+    slope = replace(layer.value, expr=layer.slope)
+    statements = (slope if s == layer.value else s for s in rates.statements)
+    return Block("slopes_at", tuple(statements), (layer.value.writes,))
+
+
+def _reads_state(tangent: Block, program: Program) -> bool:
+    """Whether a tangent depends on the state that it is taken at."""
+    moved = {n for n, a in program.arrays.items() if a.role is Role.STATE}
+    for statement in program.rates.maps:
+        if any(access.array in moved for access in accesses(statement.expr)):
+            moved.add(statement.writes)
+    read = {a.array for s in tangent.maps for a in accesses(s.expr)}
+    return bool({name for name in read if not name.endswith(DOT)} & moved)
+
+
+def _reach(model: Model, program: Program, axis: str) -> int:
+    """How many cells away a rate reads, ghost cells being made of those within."""
+    grid = model.axes[axis]
+    least = 0 if grid.periodic else model.accuracy - 1
+    reach = dict.fromkeys(model.fields, 0)
+    for statement in program.rates.maps:
+        found = [0]
+        for access in accesses(statement.expr):
+            if access.array in reach:
+                offset = abs(access.offsets.get(axis, 0))
+                found.append(
+                    reach[access.array] + (max(offset, least) if offset else 0)
+                )
+        if axis in statement.over:
+            found.append(grid.size)
+        if any(access.array in reach for access in accesses(statement.expr)):
+            reach[statement.writes] = max(found)
+    return min(max(reach.values()), grid.size)
+
+
+def _uniform(model: Model, program: Program) -> bool:
+    """Whether the rates are alike in all cells where the state is."""
+    moved = {n for n, a in program.arrays.items() if a.role is Role.STATE}
+    moved |= {statement.writes for statement in program.rates.maps}
+    read = {a for s in program.rates.maps for a in accesses(s.expr)}
+    fixed = [access for access in read if access.array not in moved]
+    varying = any(set(access.indices) & set(model.axes) for access in fixed)
+    return not varying and all(axis.periodic for axis in model.axes.values())
+
+
+def _even_order(model: Model, axis: str) -> int:
+    """The highest even order of a derivative along an axis in the equations, or 0."""
+    found: set[int] = set()
+    for value in model.evolution.values():
+        found |= _orders(value.expr, axis, model)
+    return max(order for order in found if order % 2 == 0)
+
+
+def _orders(expr: sympy.Expr, axis: str, model: Model) -> set[int]:
+    """The orders of derivative along an axis that act on the fields."""
+    if isinstance(expr, Access) and expr.array in model.definitions:
+        return _orders(model.definitions[expr.array].expr, axis, model)
+    found = {0}.union(*(_orders(part, axis, model) for part in expr.args))
+    if isinstance(expr, Partial) and str(expr.args[1]) == axis:
+        return {order + int(expr.args[2]) for order in found}
+    return found

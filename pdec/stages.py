@@ -103,7 +103,8 @@ class _Stages:
         residuals = []
         for field in fields:
             unknown = unknowns[field]
-            residual = self._array(field, f"{name}_residual")
+            stage = name.removesuffix("_next").removesuffix("z")
+            residual = self._array(field, "_".join(filter(None, (stage, "residual"))))
             self._lower(residual, unknown - values[field], field, residual.array)
             residuals.append(residual.array)
         inner = Block(f"{name}_residual", tuple(self.statements), tuple(residuals))

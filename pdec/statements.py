@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import sympy
 
-from pdec.symbolic import BATCH, TIME, Access
+from pdec.symbolic import BATCH, TIME, Access, IndexTuple, ghosts_of, layer, runs
 
 
 class Role(enum.Enum):
@@ -55,6 +55,10 @@ class Axis:
     name: str
     size: int
     ghosts: int = 0
+
+    def extent(self, index: str) -> int:
+        """How many values an index along this axis takes."""
+        return self.size + 2 * ghosts_of(index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,8 @@ class GhostRow(NamedTuple):
     """One ghost cell: Σ weight · cell + value, cells counted from a wall inwards.
 
     ``cells`` holds (side, distance, weight) with side -1 for the low wall, +1 for the
-    high one, and distance 0 for the cell next to that wall.
+    high one, and distance 0 for the cell next to that wall.  Weights and value are
+    expressions on the wall: numbers, parameters, inputs.
     """
 
     cells: tuple[tuple[int, int, sympy.Expr], ...]
@@ -120,10 +125,15 @@ class GhostRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Ghost:
-    """Fill an array's ghost cells along an axis; rows go from the wall outwards."""
+    """Fill an array's ghost cells along an axis; rows go from the wall outwards.
+
+    ``index`` says which cells along the other axes: ghost cells are among them where
+    corners are read and the other axis has been filled before.
+    """
 
     array: str
     axis: str
+    index: IndexTuple
     low: tuple[GhostRow, ...]
     high: tuple[GhostRow, ...]
     origin: Origin
@@ -132,6 +142,28 @@ class Ghost:
     def writes(self) -> str:
         """Name of the array written."""
         return self.array
+
+    @property
+    def maps(self) -> tuple[Map, ...]:
+        """What is assigned to each ghost cell, those of the low side first."""
+        found = []
+        for side, rows in ((-1, self.low), (1, self.high)):
+            for k, row in enumerate(rows):
+                terms = [w * self.cell(at, d) for at, d, w in row.cells]
+                value = sympy.Add(*terms, row.value)
+                found.append(Map(self.cell(side, -1 - k), value, self.origin))
+        return tuple(found)
+
+    @property
+    def periodic(self) -> bool:
+        """Whether the ghost cells beyond one side are cells at the other."""
+        return any(side > 0 for row in self.low for side, *_ in row.cells)
+
+    def cell(self, side: int, distance: int) -> Access:
+        """The cells at a distance from a wall; -1 is the first ghost cell beyond it."""
+        place = (layer(self.axis, side), -side * distance)
+        index = (place if name == self.axis else (name, m) for name, m in self.index)
+        return Access(self.array, tuple(index))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +178,21 @@ class Fold:
     def writes(self) -> str:
         """Name of the array written."""
         return self.array
+
+    @property
+    def maps(self) -> tuple[Map, ...]:
+        """What is added to each cell."""
+        rows = (*self.ghost.low, *self.ghost.high)
+        return tuple(
+            Map(
+                self.ghost.cell(side, distance).of(self.array),
+                weight * ghost.target.of(self.array),
+                self.origin,
+                accumulate=True,
+            )
+            for row, ghost in zip(rows, self.ghost.maps, strict=True)
+            for side, distance, weight in row.cells
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +284,9 @@ class Program:
     the state from inputs; ``step`` advances it; ``readout`` and ``loss`` look at the
     last state; ``penalty`` holds the terms of the loss in parameters alone,
     ``rates`` what the verdict on ω reads of the right-hand side at a state.
+
+    ``at_risk`` are the coefficients that some parameters would make infinite, each with
+    the boundary condition that has no solution then.
     """
 
     arrays: dict[str, Array]
@@ -247,6 +297,7 @@ class Program:
     loss: Block
     penalty: Block
     constants: dict[str, Constant]
+    at_risk: dict[str, Origin]
     rates: Block = Block("rates", ())
 
     @property
@@ -274,18 +325,22 @@ def verify(block: Block, arrays: dict[str, Array]) -> None:
     for statement in block.flat:
         if isinstance(statement, Solve | Linear):
             continue
-        if not isinstance(statement, Map):
-            assert statement.array in arrays, statement
-            continue
-        target = statement.target
-        bound = {*target.indices, *statement.over}
-        assert not set(target.indices) & set(statement.over), statement
-        for access in (target, *statement.expr.atoms(Access)):
-            array = arrays.get(access.array)
-            assert array is not None, f"unknown array in {statement}"
-            assert len(array.axes) == len(access.index), statement
-            assert set(access.indices) <= bound | {TIME}, (
-                f"unbound index in {statement}"
-            )
-            for axis, (_, offset) in zip(array.axes, access.index, strict=True):
-                assert abs(offset) <= axis.ghosts, f"{access} reaches past its ghosts"
+        assert isinstance(statement, Map) or statement.array in arrays, statement
+        if not isinstance(statement, Fold | Clear):
+            maps = statement.maps if isinstance(statement, Ghost) else (statement,)
+            for one in maps:
+                _verify_map(one, arrays)
+
+
+def _verify_map(statement: Map, arrays: dict[str, Array]) -> None:
+    target = statement.target
+    bound = {*target.indices, *statement.over}
+    assert not set(target.indices) & set(statement.over), statement
+    for access in (target, *statement.expr.atoms(Access)):
+        array = arrays.get(access.array)
+        assert array is not None, f"unknown array in {statement}"
+        assert len(array.axes) == len(access.index), statement
+        assert set(access.indices) <= bound | {TIME}, f"unbound index in {statement}"
+        for axis, (place, offset) in zip(array.axes, access.index, strict=True):
+            reach = ghosts_of(place) + (abs(offset) if runs(place) else 0)
+            assert reach <= axis.ghosts, f"{access} reaches past its ghosts"

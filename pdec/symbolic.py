@@ -8,7 +8,9 @@ of one sample; arrays are never scalarised.  ``Access`` is an element of a named
 ``Partial`` is a derivative before a stencil has replaced it, ``Contraction`` a sum over
 one channel index, and ``Equal`` an indicator.  Index names are ``batch``, ``t``, the
 axes of the grid, ``i0, i1, …`` for the channels of a value in their order, and
-``k0, k1, …`` for contracted channels.
+``k0, k1, …`` for contracted channels.  Beside walls, ``x_low`` and ``x_high`` are the
+outermost cells of the axis x, so that ``u[x_low-1]`` is a ghost cell, and ``x*2`` runs
+over the cells of x and two ghost cells on both sides.
 """
 
 from __future__ import annotations
@@ -52,17 +54,17 @@ class Access(sympy.Symbol):
     @property
     def indices(self) -> tuple[str, ...]:
         """Names of the indices that run, without offsets."""
-        return tuple(name for name, _ in self.index if not name.isdigit())
+        return tuple(name for name, _ in self.index if runs(name))
 
     @property
     def picked(self) -> bool:
-        """Whether a single component of a channel axis is meant."""
-        return any(name.isdigit() for name, _ in self.index)
+        """Whether a single component, or a single layer of cells, is meant."""
+        return not all(runs(name) for name, _ in self.index)
 
     @property
     def offsets(self) -> dict[str, int]:
         """The offset along each index that has one."""
-        return {name: offset for name, offset in self.index if offset}
+        return {name: offset for name, offset in self.index if offset and runs(name)}
 
     def shifted(self, axis: str, by: int) -> Access:
         """The element ``by`` cells further along ``axis``; itself where it has none."""
@@ -80,6 +82,26 @@ class Access(sympy.Symbol):
     def of(self, array: str) -> Access:
         """The element at the same place in another array."""
         return Access(array, self.index)
+
+
+def runs(place: str) -> bool:
+    """Whether a place in an index is an index that runs, not a component or a layer."""
+    return not (place.isdigit() or place.endswith(("_low", "_high")))
+
+
+def layer(axis: str, side: int) -> str:
+    """The place of the cells beside a wall: side -1 is low, +1 is high."""
+    return f"{axis}_{'low' if side < 0 else 'high'}"
+
+
+def widened(index: str, ghosts: int) -> str:
+    """The index that runs over ghost cells as well."""
+    return f"{index}*{ghosts}"
+
+
+def ghosts_of(index: str) -> int:
+    """How many ghost cells an index runs over on each side."""
+    return int(index.partition("*")[2] or 0)
 
 
 class Constant(sympy.Symbol):
@@ -219,6 +241,7 @@ def ordered(names: Iterable[str], axes: tuple[str, ...]) -> tuple[str, ...]:
             return (0, 0, name)
         if name == TIME:
             return (1, 0, name)
-        return (3, axes.index(name), name) if name in axes else (2, 0, name)
+        axis = name.partition("*")[0]
+        return (3, axes.index(axis), name) if axis in axes else (2, 0, name)
 
     return tuple(sorted(names, key=key))

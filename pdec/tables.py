@@ -8,15 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from pdec import __version__
+from pdec import __version__, verdict
 from pdec.adjoint import DOT
 from pdec.derivation import equations, title_of
 from pdec.derive import Derivation
 from pdec.model import Variable
 from pdec.statements import Array, Role
-from pdec.symbolic import Access
+from pdec.symbolic import Access, accesses
 from pdec.targets.body import Module
-from pdec.targets.layout import INDENT, WIDTH, call, section, tuple_of
+from pdec.targets.layout import INDENT, WIDTH, section, tuple_of
 from pdec.targets.names import Names
 from pdec.targets.solves import residual_name
 from pdec.targets.views import cells
@@ -65,6 +65,10 @@ def tables(derivation: Derivation, module: Module) -> str:
         _table("_WORK", shape, work, "work arrays of each sample"),
         _table("_SHARED", shape, shared, "arrays that all samples share"),
     ]
+    if derivation.program.at_risk:
+        remark = "coefficients that no parameters may make infinite: conditions, params"
+        kind = "dict[str, tuple[str, ...]]"
+        blocks.append(_table("_WALLS", kind, _at_risk(derivation), remark))
     if derivation.jacobians:
         blocks.append(_implicit(derivation))
     if model.loss is not None:
@@ -72,13 +76,7 @@ def tables(derivation: Derivation, module: Module) -> str:
         steps = f"range({every}, {model.steps + 1}, {every})"
         blocks.append("# after these steps the loss is taken; it is the mean over them")
         blocks.append(f"_SNAPSHOTS = {steps}")
-    if derivation.stability is not None:
-        axes = [f"({a.size}, {a.spacing!r}, {a.periodic})" for a in model.axes.values()]
-        low, high = derivation.stability.slopes
-        blocks.append("# cells, spacing and periodicity of the axes; the range of f'")
-        rows = call("_AXES = ", [tuple_of(axes)[1:-1]], "")
-        blocks.append("\n".join(rows))
-        blocks.append(f"_SLOPES = ({low!r}, {high!r})")
+    blocks.append("\n".join(verdict.tables(derivation)))
     return "\n".join([section("tables for the machinery below"), "", *blocks]) + "\n"
 
 
@@ -110,6 +108,19 @@ def _implicit(derivation: Derivation) -> str:
 
 def _names(names: Iterable[str]) -> str:
     return tuple_of([f'"{name}"' for name in names])
+
+
+def _at_risk(derivation: Derivation) -> dict[str, str]:
+    """The weights of ghost cells that parameters act on: their condition and those."""
+    found = {}
+    made = {s.writes: s for s in derivation.program.coefficients.maps}
+    for name, origin in derivation.program.at_risk.items():
+        read = accesses(made[name].expr)
+        params = dict.fromkeys(
+            a.array for a in read if a.array in derivation.model.params
+        )
+        found[name] = tuple_of([_string(origin.text), *map(_string, params)])
+    return found
 
 
 def _slices(array: Array) -> str:

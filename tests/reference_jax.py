@@ -195,6 +195,124 @@ class Grid:
         return self.volume * self.sum(u)
 
 
+# --- schemes --------------------------------------------------------------------------
+
+Rate = Callable[[Arrays, Any], Arrays]  # of a state at a time
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a scheme may use: F, its affine part L, and the fields' rates of decay."""
+
+    F: Rate
+    L: Rate
+    decay: Arrays
+    dt: Any
+
+
+Scheme = Callable[[Step, Arrays, Any], Arrays]
+
+
+def euler(s: Step, z: Arrays, t: Any) -> Arrays:
+    """Forward Euler."""
+    rate = s.F(z, t)
+    return {name: z[name] + s.dt * rate[name] for name in z}
+
+
+def exponential(s: Step, z: Arrays, t: Any) -> Arrays:
+    """dz/dt = -c z + N: z⁺ = e^{-cΔt} z + (1 - e^{-cΔt}) N/c (Hochbruck & Ostermann
+    2010, equation 1.6)."""
+    rate, new = s.F(z, t), {}
+    for name, c in s.decay.items():
+        kept = jnp.exp(-c * s.dt)
+        new[name] = kept * z[name] + (1 - kept) * (rate[name] / c + z[name])
+    return new
+
+
+def symplectic(*first: str) -> Scheme:
+    """Velocity Verlet: the fields that are not first are kicked, the first drift
+    (Hairer, Lubich & Wanner 2003, equation 1.5)."""
+
+    def step(s: Step, z: Arrays, t: Any) -> Arrays:
+        def move(z: Arrays, kick: bool, dt: Any, t: Any) -> Arrays:
+            rate = s.F(z, t)
+            moving = [name for name in z if (name not in first) == kick]
+            return z | {name: z[name] + dt * rate[name] for name in moving}
+
+        z = move(z, True, s.dt / 2, t)
+        z = move(z, False, s.dt, t + s.dt / 2)
+        return move(z, True, s.dt / 2, t + s.dt)
+
+    return step
+
+
+def implicit(s: Step, z: Arrays, t: Any) -> Arrays:
+    """Backward Euler."""
+
+    def residual(new: Arrays) -> Arrays:
+        rate = s.F(new, t + s.dt)
+        return {name: new[name] - z[name] - s.dt * rate[name] for name in z}
+
+    return root(residual, z)
+
+
+def trapezoidal(s: Step, z: Arrays, t: Any) -> Arrays:
+    """The trapezoidal rule: half a step forwards, half a step backwards."""
+    half = Step(s.F, s.L, s.decay, s.dt / 2)
+    middle = euler(half, z, t)
+    return implicit(half, middle, t + s.dt / 2)
+
+
+def imex(s: Step, z: Arrays, t: Any) -> Arrays:
+    """Forward Euler for N = F - L, then backward Euler for L."""
+    F, L = s.F(z, t), s.L(z, t)
+    moved = {name: z[name] + s.dt * (F[name] - L[name]) for name in z}
+    return implicit(Step(s.L, s.L, s.decay, s.dt), moved, t)
+
+
+def equilibrium(s: Step, z: Arrays, t: Any) -> Arrays:
+    """The state at which F is 0, reached by plain relaxation."""
+
+    def relax(k: int, z: Arrays) -> Arrays:
+        rate = s.F(z, t)
+        return {name: z[name] + rate[name] / s.decay[name] for name in z}
+
+    near = jax.lax.fori_loop(0, 50, relax, jax.lax.stop_gradient(z))
+    return root(lambda new: s.F(new, t), near)
+
+
+def root(residual: Callable[[Arrays], Arrays], guess: Arrays) -> Arrays:
+    """The root of a residual by Newton's method; JAX has the implicit function theorem.
+
+    Linear systems are solved sample by sample with the dense Jacobian.
+    """
+    shapes = {name: z.shape for name, z in guess.items()}
+    ends = np.cumsum([int(np.prod(shape[1:])) for shape in shapes.values()])
+
+    def state(vector: Any) -> Arrays:
+        cut = zip(shapes.items(), jnp.split(vector, ends[:-1], axis=1), strict=True)
+        return {name: part.reshape(shape) for (name, shape), part in cut}
+
+    def vector(state: Arrays) -> Any:
+        return jnp.concatenate([state[n].reshape(len(state[n]), -1) for n in shapes], 1)
+
+    def linear(product: Callable[[Any], Any], right: Any) -> Any:
+        column = lambda unit: product(jnp.broadcast_to(unit, right.shape))  # noqa: E731
+        J = jnp.moveaxis(jax.vmap(column)(jnp.eye(ends[-1])), 0, -1)
+        return jnp.linalg.solve(J, right[..., None])[..., 0]
+
+    def newton(r: Callable[[Any], Any], u: Any) -> Any:
+        def improve(k: int, u: Any) -> Any:
+            value, product = jax.linearize(r, u)
+            return u - linear(product, value)
+
+        return jax.lax.fori_loop(0, 7, improve, u)
+
+    r = lambda u: vector(residual(state(u)))  # noqa: E731
+    start = jax.lax.stop_gradient(vector(guess))
+    return state(jax.lax.custom_root(r, start, newton, linear))
+
+
 # --- models ---------------------------------------------------------------------------
 
 Right = Callable[[Arrays, Any, Arrays, Arrays], Arrays]
@@ -202,7 +320,10 @@ Right = Callable[[Arrays, Any, Arrays, Arrays], Arrays]
 
 @dataclass(frozen=True)
 class Reference:
-    """A model: rate(p, n, z, inputs) → dz/dt, the clock, the loss of each sample."""
+    """A model: rate(p, n, z, inputs) → dz/dt, the clock, the loss of each sample.
+
+    Among the inputs of a rate is the time, "t", at which the scheme asks for it.
+    """
 
     rate: Right
     steps: int
@@ -211,15 +332,21 @@ class Reference:
     penalty: Callable[[Arrays], Any] = field(default=lambda p: 0.0)
     initial: Callable[[Arrays, Arrays], Arrays] | None = None
     readouts: Callable[[Arrays, Arrays], Arrays] | None = None
+    scheme: Scheme = euler
+    linear: Right | None = None  # the affine part of the rate
+    decay: Callable[[Arrays], Arrays] = field(default=lambda p: {})
 
     def run(self, p: Arrays, z0: Arrays | None, inputs: Arrays) -> Arrays:
-        """The state after all steps of forward Euler."""
-        dt = self.dt(p)
+        """The state after all steps of the scheme."""
+        dt, c = self.dt(p), self.decay(p)
         start = self.initial(p, inputs) if self.initial else z0
 
         def step(z: Arrays, n: Any) -> tuple[Arrays, None]:
-            rate = self.rate(p, n, z, inputs)
-            return {name: z[name] + dt * rate[name] for name in z}, None
+            def rates(of: Right) -> Rate:
+                return lambda z, t: of(p, n, z, inputs | {"t": t})
+
+            parts = Step(rates(self.rate), rates(self.linear or self.rate), c, dt)
+            return self.scheme(parts, z, n * dt), None
 
         return jax.lax.scan(step, start, jnp.arange(self.steps))[0]
 
@@ -313,6 +440,305 @@ def digits() -> Reference:
         initial=lambda p, inputs: {"z": inputs["img"]},
         readouts=readouts,
     )
+
+
+# --- the schemes, each at its nastiest ------------------------------------------------
+
+
+def _sides(a: float, b: float, g: float) -> tuple[Wall, Wall]:
+    """a u + b ∂n u = g on both sides, n outward."""
+    return Wall(a, -b, g), Wall(a, b, g)
+
+
+@reference
+def equilibrium_image() -> Reference:
+    g = Grid({"x": Axis(4, 0, 1), "y": Axis(5, 0, 1)})
+    robin = _sides(2, 1, 0.1)
+
+    def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
+        z, w, img = state["z"], state["w"], inputs["img"]
+        wide_z = g.padded(z, {"x": NEUMANN, "y": _sides(1, 0, 0.3)})
+        wide_w = g.padded(w, {"x": robin, "y": robin})
+        seen = p["E"][:, None, None] * (img + 0.3 * w)[:, None]
+        Z = jnp.einsum("ij,bjxy->bixy", p["A"], z) + seen
+        Z += p["D"][:, None] * g.laplacian(wide_z)
+        read = jnp.einsum("iy,bixy->bxy", p["n"], z) + 0.01 * g.d(wide_w, x=1, y=1)
+        return {"z": -2 * (z - jnp.tanh(Z)), "w": -(w - jnp.sin(read))}
+
+    def initial(p: Arrays, inputs: Arrays) -> Arrays:
+        img = inputs["img"]
+        return {"z": p["E"][:, None, None] * img[:, None], "w": jnp.zeros_like(img)}
+
+    return Reference(
+        rate,
+        1,
+        constant(0.0),
+        lambda p, z, i, y: _mean((z["z"] - y["p"]) ** 2) + _mean(z["w"] ** 2),
+        initial=initial,
+        scheme=equilibrium,
+        decay=lambda p: {"z": 2.0, "w": 1.0},
+    )
+
+
+@reference
+def equilibrium_ring() -> Reference:
+    g = line(10, 0, 1, periodic=True)
+
+    def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
+        z = state["z"]
+        u = g.padded(z)
+        Z = p["W0"] * z + p["W1"] * g.d(u, x=1) + p["W2"] * g.d(u, x=2) - p["b"]
+        return {"z": -p["gamma"] * (z - jnp.tanh(Z + inputs["s"]))}
+
+    decay = lambda p: {"z": p["gamma"]}  # noqa: E731
+    return Reference(
+        rate, 1, constant(0.0), _square_error, scheme=equilibrium, decay=decay
+    )
+
+
+@reference
+def exponential_omega() -> Reference:
+    g = Grid({"x": Axis(5, 0, 1, True), "y": Axis(4, 0, 1)})
+
+    def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
+        z = state["z"]
+        u = g.padded(z, {"y": (Wall(1, 0, 0.2), Wall(0, 1, -0.1))})
+        Z = jnp.einsum("ij,bjxy->bixy", p["W0"][n], z) + 0.002 * g.laplacian(u)
+        Z += jnp.einsum("ijy,bjxy->bixy", p["W1"], g.d(u, x=1))
+        bias = p["b"][:, :, None] * inputs["s"][:, None]
+        return {"z": -(z - jnp.tanh(Z - bias))}
+
+    clock = lambda p: p["omega"]  # noqa: E731
+    decay = lambda p: {"z": 1.0}  # noqa: E731
+    return Reference(rate, 3, clock, _square_error, scheme=exponential, decay=decay)
+
+
+@reference
+def exponential_rates() -> Reference:
+    g = Grid({"x": Axis(9, 0, 1)}, accuracy=4)
+
+    def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
+        u, v = state["u"], state["v"]
+        wide_u = g.padded(u, {"x": (Wall(1, 0, 0.3), Wall(0, 1, 0.2))})
+        wide_v = g.padded(v, {"x": _sides(1, 0.5, 0.1)})
+        U = p["a"] * v + p["D"] * g.d(wide_u, x=2) - p["b"][n]
+        V = u - 0.3 * v + 0.01 * g.d(wide_v, x=2)
+        return {"u": -p["gamma"] * (u - jnp.tanh(U)), "v": -0.5 * (v - jnp.sin(V))}
+
+    return Reference(
+        rate,
+        4,
+        constant(0.4),
+        lambda p, z, i, y: (
+            _mean((z["u"] - y["p"]) ** 2) + _mean((z["v"] - y["q"]) ** 2)
+        ),
+        scheme=exponential,
+        decay=lambda p: {"u": p["gamma"], "v": 0.5},
+    )
+
+
+@reference
+def imex_gray_scott() -> Reference:
+    g = Grid({"x": Axis(7, 0, 0.35, True), "y": Axis(5, 0, 0.25, True)})
+
+    def linear(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
+        u, v = state["u"], state["v"]
+        du = p["Du"] * g.laplacian(g.padded(u)) + p["F"] * (1 - u)
+        dv = p["Dv"] * g.laplacian(g.padded(v)) - (p["F"] + p["k"]) * v
+        return {"u": du, "v": dv}
+
+    def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
+        known = linear(p, n, state, inputs)
+        reaction = state["u"] * state["v"] ** 2
+        return {"u": known["u"] - reaction, "v": known["v"] + reaction}
+
+    def loss(p: Arrays, z: Arrays, inputs: Arrays, y: Arrays) -> Any:
+        return _mean((z["u"] - y["p"]) ** 2) + 2 * _mean((z["v"] - y["q"]) ** 2)
+
+    return Reference(rate, 3, constant(1.0), loss, scheme=imex, linear=linear)
+
+
+@reference
+def imex_walls() -> Reference:
+    g = line(10, 0, 1)
+    walls = {"x": (Wall(1, 0, 1), Wall(0, 1, -0.2))}
+
+    def linear(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
+        T, s, t = g.padded(state["T"], walls), inputs["s"], inputs["t"]
+        spread = g.flux("x", lambda c: c, T, g.padded(p["kappa"]))
+        feed = p["F"][n] * jnp.cos(2 * t) + jnp.exp(-t) * s
+        return {"T": spread - p["U"] * s * g.d(T, x=1) + feed}
+
+    def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
+        T = state["T"]
+        steepening = T * g.d(g.padded(T, walls), x=1)
+        return {"T": linear(p, n, state, inputs)["T"] - steepening}
+
+    return Reference(rate, 4, constant(0.2), _square_error, scheme=imex, linear=linear)
+
+
+@reference
+def implicit2d() -> Reference:
+    g = Grid({"x": Axis(4, 0, 1, True), "y": Axis(4, 0, 1)})
+
+    def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
+        z, w = state["z"], state["w"]
+        wide_z = g.padded(z, {"y": (Wall(1, 0, 0.5), Wall(0, 1, 0.1))})
+        wide_w = g.padded(w, {"y": _sides(1, 1, 0.3)})
+        dz = jnp.einsum("ij,bjxy->bixy", p["M"], z) * w[:, None]
+        dz += p["D"][:, None] * g.laplacian(wide_z)
+        dz -= 0.1 * g.d(wide_z, x=1) / (1 + w**2)[:, None]
+        eaten = w * jnp.einsum("i,bixy->bxy", p["n"], z)
+        bent = 0.01 * g.d(wide_w, x=1, y=1) + 0.02 * g.laplacian(wide_w)
+        return {"z": dz, "w": p["k"][n] * (1 - w) - eaten + bent}
+
+    return Reference(
+        rate,
+        2,
+        constant(0.4),
+        lambda p, z, i, y: (
+            _mean((z["z"] - y["p"]) ** 2) + _mean((z["w"] - y["q"]) ** 2)
+        ),
+        scheme=implicit,
+    )
+
+
+@reference
+def implicit_burgers() -> Reference:
+    g = line(11, 0, 1, periodic=True)
+
+    def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
+        u = state["u"]
+        wide = g.padded(u)
+        source = p["a"] * inputs["s"] * jnp.cos(4 * inputs["t"])
+        return {"u": source - p["c"] * u * g.d(wide, x=1) + p["nu"] * g.d(wide, x=2)}
+
+    return Reference(rate, 4, constant(0.1), _square_error, scheme=implicit)
+
+
+@reference
+def implicit_heat() -> Reference:
+    g = line(8, 0, 1)
+
+    def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
+        T = g.padded(state["T"], {"x": (Wall(1, 0, 1), Wall(2, 1, 0.5))})
+        spread = g.flux("x", lambda c: c, T, g.padded(p["kappa"]))
+        own = g.flux("x", lambda t: p["s"] * t**2, T, T)
+        return {"T": spread + own - p["U"][n] * g.d(T, x=1) - state["T"] ** 3}
+
+    return Reference(rate, 3, constant(0.2), _square_error, scheme=implicit)
+
+
+@reference
+def implicit_linear() -> Reference:
+    g = Grid({"x": Axis(9, 0, 1)}, accuracy=4)
+
+    def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
+        z = state["z"]
+        u = g.padded(z, {"x": (Wall(0, 1, 0.3), Wall(1, 0, 0.2))})
+        moments = p["W1"] * g.d(u, x=1) + p["W2"] * g.d(u, x=2)
+        return {"z": -(z - (p["W0"][n] * z + moments - p["b"]))}
+
+    clock = lambda p: p["omega"]  # noqa: E731
+    return Reference(rate, 4, clock, _square_error, scheme=implicit)
+
+
+@reference
+def implicit_tensor() -> Reference:
+    g = Grid({"x": Axis(7, 0, 1)}, accuracy=4)
+
+    def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
+        z = state["z"]
+        u = g.padded(z, {"x": (Wall(1, 0, 0.2), Wall(1, 0.5, 1))})
+        Z = jnp.einsum("ij,bjx->bix", p["W0"][n], z) - p["b"][n]
+        Z += jnp.einsum("ijx,bjx->bix", p["W1"], g.d(u, x=1))
+        Z += jnp.einsum("ij,bjx->bix", p["W2"], g.d(u, x=2))
+        return {"z": -(z - Z * _sigmoid(Z))}
+
+    clock = lambda p: p["omega"]  # noqa: E731
+    return Reference(rate, 2, clock, _square_error, scheme=implicit)
+
+
+@reference
+def symplectic_acoustics() -> Reference:
+    g = Grid({"x": Axis(6, 0, 1), "y": Axis(7, 0, 1, True)}, accuracy=4)
+
+    def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
+        u = g.padded(state["u"], {"x": _sides(1, 0, 0)})
+        v = g.padded(state["v"], {"x": NEUMANN})
+        q = g.padded(state["p"], {"x": (Wall(0, 1, 0), Wall(1, 0, 0.2))})
+        source = p["a"] * inputs["s"] * jnp.sin(2 * inputs["t"])
+        return {
+            "u": -p["c"] * g.d(q, x=1),
+            "p": source - (g.d(u, x=1) + g.d(v, y=1)),
+            "v": -p["c"] * g.d(q, y=1) - p["a"] * state["p"] ** 3,
+        }
+
+    return Reference(
+        rate,
+        3,
+        constant(0.05),
+        lambda p, z, i, y: _mean((z["p"] - y["q"]) ** 2) + _mean(z["u"] * z["v"]),
+        scheme=symplectic("u", "v"),
+    )
+
+
+@reference
+def symplectic_pendula() -> Reference:
+    g = line(7, 0, 1, periodic=True)
+
+    def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
+        u, v = state["u"], state["v"]
+        pull = g.flux("x", lambda c: c, g.padded(u), g.padded(p["kappa"]))
+        drive = p["b"][n] * jnp.cos(3 * inputs["t"])
+        return {"u": v / p["m"], "v": pull - p["k"] * jnp.sin(u) + drive}
+
+    return Reference(
+        rate,
+        4,
+        constant(0.2),
+        lambda p, z, i, y: (
+            _mean((z["u"] - y["p"]) ** 2) + _mean((z["v"] - y["q"]) ** 2)
+        ),
+        scheme=symplectic("u"),
+    )
+
+
+@reference
+def trapezoidal2d() -> Reference:
+    g = Grid({"x": Axis(4, 0, 1, True), "y": Axis(5, 0, 1)})
+
+    def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
+        u, v = state["u"], state["v"]
+        wide_u = g.padded(u, {"y": (Wall(1, 0, 1), Wall(0, 1, 0))})
+        wide_v, kappa = g.padded(v, {"y": NEUMANN}), g.padded(p["kappa"])
+        feed = p["F"] * (inputs["s"][:, None, :] - u)
+        spread = sum(g.flux(axis, lambda c: c, wide_v, kappa) for axis in "xy")
+        reaction = u * v**2
+        du = p["Du"] * g.laplacian(wide_u) - reaction + feed
+        return {"u": du, "v": spread + reaction - 0.2 * v}
+
+    return Reference(
+        rate,
+        2,
+        constant(0.5),
+        lambda p, z, i, y: _mean((z["u"] - y["p"]) ** 2) + _mean(z["v"] ** 2),
+        scheme=trapezoidal,
+    )
+
+
+@reference
+def trapezoidal_ring() -> Reference:
+    g = Grid({"x": Axis(12, 0, 1, True)}, accuracy=4)
+
+    def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
+        z = state["z"]
+        u = g.padded(z)
+        moments = p["W1"] * z * g.d(u, x=1) + p["W2"] * g.d(u, x=2)
+        Z = 0.7 * z + moments - p["b"][n] * jnp.sin(3 * inputs["t"])
+        return {"z": -p["gamma"] * (z - jnp.tanh(Z))}
+
+    return Reference(rate, 4, constant(0.3), _square_error, scheme=trapezoidal)
 
 
 # --- tests/models, in the order of the alphabet ---------------------------------------

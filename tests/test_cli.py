@@ -70,7 +70,11 @@ class Pipeline(types.ModuleType):
             raise self.error
         name = types.SimpleNamespace(name="adr1d", notes=())
         return types.SimpleNamespace(
-            model=name, warnings=self.warnings, text=CODE, summary=SUMMARY
+            model=name,
+            derivation=source,
+            warnings=self.warnings,
+            text=CODE,
+            summary=SUMMARY,
         )
 
     def derive(self, source, *, overrides=None, progress=None):
@@ -97,7 +101,11 @@ def pipeline(monkeypatch):
     fake = Pipeline()
     explain = types.ModuleType("pdec.explain")
     explain.explain = lambda derived, *, latex=False: f"{derived.name} latex={latex}\n"
-    for name, module in (("pipeline", fake), ("explain", explain)):
+    memory = types.ModuleType("pdec.memory")
+    table = types.SimpleNamespace(text=lambda: "a table")
+    memory.memory_of = lambda module, batch: table
+    found = {"pipeline": fake, "explain": explain, "memory": memory}
+    for name, module in found.items():
         monkeypatch.setitem(sys.modules, f"pdec.{name}", module)
         monkeypatch.setattr(pdec, name, module, raising=False)
     return fake
@@ -326,7 +334,7 @@ def test_check_without_a_model(capsys):
 
 def test_show(pipeline, model, capsys):
     assert run("show", model) == 0
-    assert capsys.readouterr().out == "adr1d.npde latex=False\n"
+    assert capsys.readouterr().out == "adr1d.npde latex=False\n\na table\n"
     assert run("show", model, "--latex", "--set", "x=8") == 0
     assert capsys.readouterr().out == "adr1d.npde latex=True\n"
     assert pipeline.calls[-1] == ("adr1d.npde", {"x": 8})

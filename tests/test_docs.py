@@ -35,7 +35,7 @@ from pdec.boundaries import __name__ as BOUNDARIES
 from pdec.contracts import Boundary, Operator, Scheme, discover
 from pdec.derive import Derivation
 from pdec.errors import ModelErrors, PdecError
-from pdec.ghosts import ghost_cells
+from pdec.ghosts import ghost_rows
 from pdec.model import Condition, GridAxis, Model
 from pdec.notation import text as written
 from pdec.parser import parse
@@ -50,7 +50,7 @@ from pdec.spelling import (
     SUPERSCRIPTS,
     canonical,
 )
-from pdec.statements import Array, Block, Clear, Fold, Ghost, GhostRow, Map, Origin
+from pdec.statements import Array, Block, Clear, Fold, Ghost, GhostRow, Map
 from pdec.stencil import weights
 from pdec.symbolic import Access
 
@@ -526,17 +526,13 @@ def _ghosts() -> str:
         ("`a u + b ∂n u = g`", a, b, g),
     )
     rows = []
+    axis = GridAxis("x", 16, 0.0, 1.0, False, Span(0, 0))
     for title, amplitude, slope, value in conditions:
-        condition = Condition("", amplitude, slope, value, Span(0, 0))
-        ghost = _wall(condition)
-        rows.append((title, *(f"`{_row(row)}`" for row in ghost.low)))
+        condition = Condition("", (amplitude, slope), value, Span(0, 0))
+        ghosts = ghost_rows(axis, -1, 2, 2, (condition,))
+        rows.append((title, *(f"`{_row(row)}`" for row in ghosts)))
     head = ("condition", "first ghost cell, `u[-1]`", "second, `u[-2]`")
     return _table(head, rows)
-
-
-def _wall(condition: Condition) -> Ghost:
-    axis = GridAxis("x", 16, 0.0, 1.0, False, Span(0, 0))
-    return ghost_cells("u", axis, 2, 2, (condition, condition), Origin(""))
 
 
 def _row(row: GhostRow) -> str:

@@ -216,7 +216,24 @@ def agrees(mine: Arrays, other: Arrays, what: str, rtol: float = 1e-12) -> None:
         assert error <= bound, f"{what} {name}: {error:.1e} > {bound:.1e}"
 
 
-@pytest.mark.parametrize("name", sorted(REFERENCES))
+# Newton's method inside of a loop: JAX takes seconds to compile each of these.
+SLOW = {
+    "equilibrium_image",
+    "imex_gray_scott",
+    "implicit2d",
+    "implicit_heat",
+    "implicit_tensor",
+    "trapezoidal2d",
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
+        for name in sorted(REFERENCES)
+    ],
+)
 def test_equals_jax(name: str) -> None:
     module = loaded(name)
     batches = (1, tile(module) + 2) if not small(name) else (tile(module) + 2,)

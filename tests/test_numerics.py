@@ -202,7 +202,8 @@ def affine(module: ModuleType, size: int) -> tuple[Array, Array]:
 def ghosts(condition: str, accuracy: int = 2) -> list[tuple[dict[int, float], float]]:
     """Weights of the cells, and the rest, of the ghosts beyond x = 0, outwards."""
     text = f"grid x[8] on [0, 1]\naccuracy {accuracy}\nfield z(x)\nsteps 1\ndt = 1\n"
-    text += f"at x = 0: {condition}\nat x = 1: z = 0\ndz/dt = ∂³z\n"
+    text += f"at x = 0: {condition}\nat x = 1: z = 0\n"
+    text += "dz/dt = upwind(1, upwind(1, z)) + upwind(-1, upwind(-1, z))\n"
     program = derive(from_text(text, "numerics.npde")).program
     (ghost,) = [s for s in program.step.statements if isinstance(s, Ghost)]
 

@@ -6,7 +6,7 @@ PLUGINS = (
     Boundary(
         name="dirichlet",
         rank=1,
-        matches=lambda amplitude, slope: amplitude != 0 and slope == 0,
+        matches=lambda orders: orders == {0},
         doc="u = g: the value is given",
     ),
 )

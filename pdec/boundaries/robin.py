@@ -6,7 +6,7 @@ PLUGINS = (
     Boundary(
         name="robin",
         rank=2,
-        matches=lambda amplitude, slope: amplitude != 0 and slope != 0,
+        matches=lambda orders: orders == {0, 1},
         doc="a u + b ∂u/∂n = g: exchange with the surroundings",
     ),
 )

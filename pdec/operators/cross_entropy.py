@@ -44,4 +44,12 @@ def _cross_entropy(arguments: tuple[Typed, ...], scope: Scope, span: Span) -> Ty
     return scope.define("cross_entropy", Typed(value, (), number, span))
 
 
-PLUGINS = (Operator("cross_entropy", 2, _cross_entropy, "-log softmax(logits)[label]"),)
+PLUGINS = (
+    Operator(
+        "cross_entropy",
+        2,
+        _cross_entropy,
+        "-log softmax(logits)[label]",
+        "cross_entropy(logits, label)",
+    ),
+)

@@ -30,31 +30,38 @@ def _gelu(s: sympy.Expr) -> sympy.Expr:
     return s * (1 + sympy.tanh(inner)) / 2
 
 
-_UNARY: tuple[tuple[str, Function, str], ...] = (
-    ("tanh", sympy.tanh, "hyperbolic tangent"),
-    ("sinh", sympy.sinh, "hyperbolic sine"),
-    ("cosh", sympy.cosh, "hyperbolic cosine"),
-    ("exp", sympy.exp, "exponential"),
-    ("log", sympy.log, "natural logarithm"),
-    ("sin", sympy.sin, "sine"),
-    ("cos", sympy.cos, "cosine"),
-    ("atan", sympy.atan, "inverse tangent"),
-    ("sqrt", sympy.sqrt, "square root"),
-    ("abs", sympy.Abs, "absolute value; its slope at 0 is 0"),
-    ("sigmoid", _sigmoid, "1/(1 + exp(-s))"),
-    ("softplus", softplus, "log(1 + exp(s))"),
-    ("relu", lambda s: Maximum(s, sympy.S.Zero), "max(s, 0); its slope at 0 is 0"),
-    ("silu", lambda s: s * _sigmoid(s), "s sigmoid(s)"),
-    ("gelu", _gelu, "s Φ(s) in its tanh form"),
+_UNARY: tuple[tuple[str, Function, str, str], ...] = (
+    ("tanh", sympy.tanh, "hyperbolic tangent", "tanh(z)"),
+    ("sinh", sympy.sinh, "hyperbolic sine", "sinh(z)"),
+    ("cosh", sympy.cosh, "hyperbolic cosine", "cosh(z)"),
+    ("exp", sympy.exp, "exponential", "exp(-z²)"),
+    ("log", sympy.log, "natural logarithm", "log(2 + z²)"),
+    ("sin", sympy.sin, "sine", "sin(z)"),
+    ("cos", sympy.cos, "cosine", "cos(z)"),
+    ("atan", sympy.atan, "inverse tangent", "atan(z)"),
+    ("sqrt", sympy.sqrt, "square root", "sqrt(1 + z²)"),
+    ("abs", sympy.Abs, "absolute value; its slope at 0 is 0", "abs(z - 0.4)"),
+    ("sigmoid", _sigmoid, "1/(1 + exp(-s))", "sigmoid(z)"),
+    ("softplus", softplus, "log(1 + exp(s))", "softplus(z)"),
+    (
+        "relu",
+        lambda s: Maximum(s, sympy.S.Zero),
+        "max(s, 0); its slope at 0 is 0",
+        "relu(z - 0.4)",
+    ),
+    ("silu", lambda s: s * _sigmoid(s), "s sigmoid(s)", "silu(z)"),
+    ("gelu", _gelu, "s Φ(s) in its tanh form", "gelu(z)"),
 )
 
-_BINARY: tuple[tuple[str, Function, str], ...] = (
-    ("min", Minimum, "the smaller of two"),
-    ("max", Maximum, "the larger of two"),
+_BINARY: tuple[tuple[str, Function, str, str], ...] = (
+    ("min", Minimum, "the smaller of two", "min(z, 0.4)"),
+    ("max", Maximum, "the larger of two", "max(z, 0.4)"),
 )
 
 
-def _elementwise(name: str, function: Function, arity: int, doc: str) -> Operator:
+def _elementwise(
+    name: str, function: Function, arity: int, doc: str, example: str
+) -> Operator:
     def apply(arguments: tuple[Typed, ...], scope: Scope, span: Span) -> Typed:
         shape, domain = arguments[0].shape, arguments[0].domain
         for other in arguments[1:]:
@@ -64,11 +71,17 @@ def _elementwise(name: str, function: Function, arity: int, doc: str) -> Operato
         value = function(*(argument.expr for argument in arguments))
         return Typed(value, shape, domain, span)
 
-    return Operator(name, arity, apply, doc, elementwise=True)
+    return Operator(name, arity, apply, doc, example, elementwise=True)
 
 
 PLUGINS = (
-    *(_elementwise(name, function, 1, doc) for name, function, doc in _UNARY),
-    *(_elementwise(name, function, 2, doc) for name, function, doc in _BINARY),
-    _elementwise("where", Select, 3, "where(c, a, b): a where c > 0, else b"),
+    *(_elementwise(name, function, 1, *texts) for name, function, *texts in _UNARY),
+    *(_elementwise(name, function, 2, *texts) for name, function, *texts in _BINARY),
+    _elementwise(
+        "where",
+        Select,
+        3,
+        "where(c, a, b): a where c > 0, else b",
+        "where(z - 0.4, z², z)",
+    ),
 )

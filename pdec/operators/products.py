@@ -42,6 +42,8 @@ def _outer(arguments: tuple[Typed, ...], scope: Scope, span: Span) -> Typed:
 
 
 PLUGINS = (
-    Operator("dot", 2, _dot, "Σ a_i b_i of two channel vectors"),
-    Operator("outer", 2, _outer, "a_i b_j of two channel vectors"),
+    Operator("dot", 2, _dot, "Σ a_i b_i of two channel vectors", "dot(m z, m)"),
+    Operator(
+        "outer", 2, _outer, "a_i b_j of two channel vectors", "dot(outer(m, m) m z, m)"
+    ),
 )

@@ -58,7 +58,9 @@ def _integral(arguments: tuple[Typed, ...], scope: Scope, span: Span) -> Typed:
 
 
 PLUGINS = (
-    Operator("mean", 1, _mean, "mean over channels and grid of one sample"),
-    Operator("sum", 1, _sum, "sum over channels and grid of one sample"),
-    Operator("integral", 1, _integral, "integral over the grid, per channel"),
+    Operator("mean", 1, _mean, "mean over channels and grid of one sample", "mean(z²)"),
+    Operator("sum", 1, _sum, "sum over channels and grid of one sample", "sum(z²)/9"),
+    Operator(
+        "integral", 1, _integral, "integral over the grid, per channel", "integral(z²)"
+    ),
 )

@@ -29,4 +29,6 @@ def _upwind(arguments: tuple[Typed, ...], scope: Scope, span: Span) -> Typed:
     return Typed(sympy.Add(*terms), value.shape, domain, span)
 
 
-PLUGINS = (Operator("upwind", 2, _upwind, "U·∇z by one-sided differences"),)
+PLUGINS = (
+    Operator("upwind", 2, _upwind, "U·∇z by one-sided differences", "upwind(U, z)"),
+)

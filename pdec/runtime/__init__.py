@@ -18,21 +18,32 @@ import re
 from collections.abc import Collection
 from importlib import resources
 
-# features, what a model has: "accelerated" (a fixed point), "banded" (implicit on one
-# axis), "classes" (a target of labels), "every" (targets along the way), "implicit"
-# (steps that are solved for), "initial" (at t = 0), "loss", "penalty" (loss terms in
-# parameters alone), "readout", "stencil" (a verdict on ω)
+# features, what a model has: "accelerated" (a fixed point), "at_risk" (a boundary
+# condition that parameters can break), "banded" (implicit on one axis), "classes" (a
+# target of labels), "every" (targets along the way), "implicit" (steps that are solved
+# for), "initial" (at t = 0), "loss", "penalty" (loss terms in parameters alone),
+# "readout"; and for the verdict on ω "layer" (z relaxes to f(Z), Z linear) with
+# "channels", or else "jacobian"; "walls"; and of the scheme "effective" (like an Euler
+# step), "explicit", "pairs"; "closed" (a layer like an Euler step in 1-D)
 FEATURES = (
     "accelerated",
+    "at_risk",
     "banded",
+    "channels",
     "classes",
+    "closed",
+    "effective",
     "every",
+    "explicit",
     "implicit",
     "initial",
+    "jacobian",
+    "layer",
     "loss",
+    "pairs",
     "penalty",
     "readout",
-    "stencil",
+    "walls",
 )
 
 # files in the order of pasting; a target replaces numpy_driver and tiles alone
@@ -47,7 +58,17 @@ AFTER_MATHEMATICS = (
     "implicit",
     "selfcheck",
 )
-STABILITY = ("stability",)
+STABILITY = (
+    "guard",
+    "stability",
+    "meaning",
+    "linearised",
+    "spectrum",
+    "waves",
+    "certificates",
+    "jacobian",
+    "powers",
+)
 LAST = ("main",)
 
 # what the pasted text may need, in the order of isort

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pdec.runtime.generated import MODEL, _coefficients
+from pdec.runtime.generated import _WALLS, MODEL, _coefficients
 from pdec.runtime.types import Array, Arrays, State, Variable
 
 # --- validation ----------------------------------------------------------------------
@@ -60,10 +60,31 @@ def _prepare(
     batch = _common_batch(state, given)
     if copy:
         c, state, given = _copied(c), _copied(state), _copied(given)
+    # [feature: not at_risk]
     _coefficients(c)
+    # [end]
+    # [feature: at_risk]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        _coefficients(c)
+    _check_walls(c, dtype)
+    # [end]
     return _Run(dtype, batch, c, state, given)
 
 
+# [feature: at_risk]
+def _check_walls(c: Arrays, dtype: np.dtype[Any]) -> None:
+    """Refuse parameters that leave a boundary condition without a solution."""
+    largest = 0.01 / np.finfo(dtype).eps
+    for name, (condition, *params) in _WALLS.items():
+        if not np.all(np.abs(c[name]) <= largest):
+            values = " and ".join(f"p[{key!r}] = {c[key]}" for key in params)
+            raise ValueError(
+                f"{values}: the boundary condition `{condition}` has no solution "
+                "on this grid, because its coefficients cancel"
+            )
+
+
+# [end]
 def _check_tangents(run: _Run, dp: Any, dz0: State, dinputs: Any) -> _Run:
     """Validate the tangents of what a run reads; None stands for zeros."""
     like = {name: run.c[name] for name in MODEL.params}

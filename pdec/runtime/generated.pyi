@@ -25,6 +25,7 @@ _INPUT_CELLS: dict[str, tuple[slice, ...]]  # input -> its cells, batch axis inc
 _WORK: dict[str, tuple[int, ...]]  # work array -> shape
 _SNAPSHOTS: range  # feature loss: after these steps it is taken; it is their mean
 _SHARED: dict[str, tuple[int, ...]]  # every array that receives cotangents in c_bar
+_WALLS: dict[str, tuple[str, ...]]  # feature at_risk: coefficient -> condition, params
 
 # feature implicit: what a step solves for, by the name that the step calls it; the rest
 # as in _Equation (implicit.py)
@@ -60,12 +61,41 @@ def _loss_vjp(c: Arrays, v: Arrays, c_bar: Arrays, v_bar: Arrays) -> None: ...
 def _penalty(c: Arrays) -> float: ...
 def _penalty_vjp(c: Arrays, c_bar: Arrays) -> None: ...  # adds
 
-# feature stencil: what the verdict on ω reads
+# what the verdict on ω reads
 _AXES: tuple[tuple[int, float, bool], ...]  # cells, spacing, periodic of each axis
-_SLOPES: tuple[float, float]  # closure of the range of f'
+_ORDERS: tuple[int, ...]  # the highest even order of a derivative along each axis
+_QUANTITY: str  # what the length of a step is called: ω or Δt
+_CONTRACTIVITY: float  # of the scheme, in steps of Euler
 
-def _omega(c: Arrays) -> Any: ...
-def _stencil(c: Arrays) -> dict[tuple[int, ...], Any]: ...  # offsets -> a_m
+def _clock(c: Arrays) -> tuple[Any, Any]: ...  # ω and γ, or Δt and 1
+def _amplification(rate: Any, h: Any) -> Any: ...  # feature pairs: of matrices
+
+# feature not pairs: coefficients above and below the bar of G in powers of h rate
+def _polynomials(h: float) -> tuple[tuple[float, ...], tuple[float, ...]]: ...
+
+# feature effective: the step of forward Euler that does the same, and its inverse
+def _effective(h: Any) -> Any: ...
+def _length(w: Any) -> Any: ...
+
+# feature layer
+_SLOPES: tuple[float, float]  # closure of the range of f'
+_LARGEST: float  # the largest |f|
+
+def _stencil(c: Arrays) -> dict[tuple[int, ...], Any]: ...  # offsets -> a_m of Z
+def _slopes_at(n: int, c: Arrays, v: Arrays) -> Any: ...  # f'(Z) at v[field]
+
+# feature walls, of a layer: by axis, for the low and the high wall, of each ghost from
+# the wall outwards, (cell from the wall inwards, weight)
+def _walls() -> dict[int, tuple[Any, Any]]: ...
+
+# feature jacobian
+_AFFINE: bool  # whether the rates are affine in the state
+_REACH: tuple[int, ...]  # how far a rate reads along each axis
+_UNIFORM: bool  # whether all cells are alike where the state is
+_RATES: tuple[str, ...]  # the rates, in the order of the fields
+
+# sets v_dot[rate], the tangent of the rates along the fields alone
+def _rates_jvp(n: int, c: Arrays, v: Arrays, v_dot: Arrays) -> None: ...
 
 class _Stability(Protocol):
     @property

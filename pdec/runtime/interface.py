@@ -24,8 +24,8 @@ from pdec.runtime.checks import (
 from pdec.runtime.generated import (
     MODEL,
     _coefficients_jvp,
+    _guard,
     _penalty,
-    stability,
 )
 from pdec.runtime.numpy_driver import (
     _final_state,
@@ -39,14 +39,7 @@ from pdec.runtime.numpy_driver import (
     _snapshots,
     _tangent,
 )
-from pdec.runtime.types import (
-    Array,
-    Arrays,
-    StabilityError,
-    StabilityWarning,
-    State,
-    Variable,
-)
+from pdec.runtime.types import Array, Arrays, State, Variable
 
 # --- running the model ---------------------------------------------------------------
 
@@ -97,9 +90,9 @@ def forward(
     """Return the state after all steps, shaped like z0.
 
     With until=tol, each sample stops where it settles, at a local attractor: after the
-    first step that changes no value of its fields by more than tol max(1, largest |z|).
-    The result is an Attractor. The change is that of a step, which ω or dt scales: a
-    relaxation is then tol/ω away from what it relaxes to.
+    first step that changes no value of its fields by more than tol max(1, largest |z|),
+    nor by more than the step before. The result is an Attractor. The change is that of
+    a step, which ω or dt scales: z is then about tol/ω away from what it relaxes to.
 
     With check="raise", a run whose growth is known to be numerical raises a
     StabilityError, and one only suspected of it warns; "warn" warns of both.
@@ -107,7 +100,7 @@ def forward(
     run = _prepare(p, z0, inputs)
     if until is not None and not 0.0 <= until < math.inf:
         raise ValueError(f"until is {until!r}, expected a tolerance, a number >= 0")
-    _guard(p, check)
+    _guard(p, run.c, check)
     if until is not None:
         z, step, reached = _settled_state(run, float(until))
         _warn_unless_finite(run, z)
@@ -263,7 +256,7 @@ def value_and_grad(
     entries, slots = _check_wrt(wrt), _slots(checkpoint)
     run = _prepare(p, z0, inputs)
     targets = _check_targets(y, run.dtype, run.batch)
-    _guard(p, check)
+    _guard(p, run.c, check)
     losses, grads = _loss_gradients(run, targets, slots)
     _warn_unless_finite(run, {"loss": losses})
     chosen = {entry: grads[entry] for entry in entries}
@@ -318,28 +311,3 @@ def _draw(variable: Variable, rng: np.random.Generator) -> Array:
         matrix = a * np.eye(rows, columns).reshape(rows, columns, *(1 for _ in rest))
         return np.broadcast_to(matrix, variable.shape).copy()
     return np.full(variable.shape, a)
-
-
-def _guard(p: Arrays, check: str) -> None:
-    """Refuse, or warn of, a run that is numerically unstable."""
-    if check not in ("raise", "warn", "off"):
-        raise ValueError(f'check is {check!r}, expected "raise", "warn" or "off"')
-    if check == "off":
-        return
-    report = stability(p)
-    if report.numerical != "unstable":
-        return
-    known = report.basis == "exact"
-    text = f"{MODEL.name}: this run {'is' if known else 'may be'} numerically unstable"
-    if report.omega_max is not None:
-        text += f"; the largest stable ω is {report.omega_max:.6g}"
-    text += f'. Pass check="off" to run it all the same.\n{report}'
-    if known and check == "raise":
-        raise StabilityError(text)
-    if report.basis not in _WARNED:
-        _WARNED.add(report.basis)
-        warnings.warn(text, StabilityWarning, stacklevel=3)
-
-
-# the bases of the verdicts that were warned of: once for each is enough in training
-_WARNED: set[str] = set()

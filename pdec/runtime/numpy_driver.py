@@ -67,8 +67,10 @@ def _final_state(run: _Run) -> Arrays:
 def _settled_state(run: _Run, tol: float) -> tuple[Arrays, Array, Array]:
     """Return the fields where each sample settles, after which step, and whether.
 
-    A sample that has settled is not looked at again, so that it does not matter how
-    long the others of its tile take.
+    A sample settles where a step changes it by at most tol max(1, |z|), and by no more
+    than the step before did: changes that are small and grow lead away from a state
+    that is not stable. A sample that has settled is not looked at again, so that it
+    does not matter how long the others of its tile take.
     """
     z = _like_fields(run)
     step, reached = np.full(run.batch, MODEL.steps), np.zeros(run.batch, bool)
@@ -76,8 +78,13 @@ def _settled_state(run: _Run, tol: float) -> tuple[Arrays, Array, Array]:
     def work(rows: slice, space: _Workspace) -> None:
         tile = _begin(run, space, rows)
         moving = np.full(rows.stop - rows.start, True)
+        before: Any = 0.0
         for n in _steps(run, tile):
-            settles = moving & _is_still(tile, tol) if n else ~moving
+            if n == 0:
+                continue
+            change, size = _change(tile)
+            settles = moving & (change <= tol * size) & (change <= before)
+            before = change
             step[rows][settles], reached[rows][settles] = n, True
             moving &= ~settles
             stops = moving | settles if n == MODEL.steps else settles
@@ -90,19 +97,19 @@ def _settled_state(run: _Run, tol: float) -> tuple[Arrays, Array, Array]:
     return z, step, reached
 
 
-def _is_still(tile: _Tile, tol: float) -> Array:
-    """Tell of each sample whether the last step changed it by tol max(1, |z|) at most.
+def _change(tile: _Tile) -> tuple[Array, Array]:
+    """Return the largest change of each sample by the last step, and max(1, |z|).
 
     Of two levels, the one that comes next is the one that the step started from.
     """
-    change: Any = 0.0
-    size: Any = 1.0
+    change = np.zeros(tile.rows.stop - tile.rows.start)
+    size = np.ones_like(change)
     for name, cells in _CELLS.items():
         z, before = tile.v[name][cells], tile.v[f"{name}_next"][cells]
         axes = tuple(range(1, z.ndim))
         change = np.maximum(change, np.max(np.abs(z - before), axis=axes))
         size = np.maximum(size, np.max(np.abs(z), axis=axes))
-    return np.asarray(change <= tol * size)
+    return change, size
 
 
 def _snapshots(run: _Run, every: int) -> Arrays:

@@ -1,23 +1,41 @@
-"""Verdict on ω: amplification of the relaxation, from the stencil of Z."""
+"""Verdict on the length of a step: the report, its words, and what forward asks."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 import numpy as np
 
+from pdec.runtime.certificates import _circle_step, _max_norm_step, _norm_step
 from pdec.runtime.checks import _check_params, _common_dtype
 from pdec.runtime.generated import (
-    _AXES,
-    _SLOPES,
+    _CONTRACTIVITY,
+    _QUANTITY,
     MODEL,
+    _clock,
     _coefficients,
-    _omega,
-    _stencil,
 )
-from pdec.runtime.types import Array, Arrays
+from pdec.runtime.linearised import _dense, _judged, _Linearised, _smooth
+from pdec.runtime.meaning import (
+    _adjoint_growth,
+    _advice,
+    _bound,
+    _ill_posed,
+    _limiting,
+)
+from pdec.runtime.powers import _gain, _powers_of, _step_matrix
+from pdec.runtime.spectrum import (
+    _factor_size,
+    _growth,
+    _largest_steps,
+    _lengths,
+    _rates,
+    _wavelengths,
+)
+from pdec.runtime.types import Array, Arrays, State
+from pdec.runtime.waves import _largest_everywhere
 
 # --- stability -----------------------------------------------------------------------
 
@@ -27,248 +45,283 @@ class Stability:
     """Whether the steps grow, and why (Succi 2025, section 3).
 
     numerical is "stable", "marginal" (growth by at most 2 over all steps), "unstable"
-    or "unknown"; intrinsic is "none" or "growth" of the equation itself, which no ω
-    cures. basis is "exact" (one stencil, periodic), "certificate" (a rigorous bound) or
-    "heuristic" (coefficients frozen in each cell). wavelength, in cells, belongs to the
-    mode that grows most.
+    or "unknown": what the steps add to the growth of the equation itself. basis says
+    how that is known: "exact" (one stencil, periodic), "certificate" (a proof for any
+    slopes), "powers" (the steps' matrices multiplied, on request), "heuristic"
+    (coefficients frozen in each cell, or the rates linearised about one state).
+
+    intrinsic is the equation's own growth, which no step cures: "none", "growth", or
+    "ill-posed" (without bound on finer grids). contractive says that two runs approach
+    each other in the norm of the certificate, for any slopes; omega_contractive is the
+    largest ω for which that is proven. bound is a bound on |z| in the long run.
+
+    omega is the length of a step, ω = γ Δt, or Δt where quantity says so. omega_max
+    keeps all waves from growing, omega_max_grid those of this grid: inf where any ω
+    does, None where none. theta, wavelength (in cells) and length belong to the mode
+    that grows most, excess to its growth beyond the equation's own, growth to the
+    latter, both per step. adjoint is a bound on the growth of gradients over the run.
+    powers is the largest ‖Mⁿ‖, radius the spectral radius, asymptotic only.
     """
 
     numerical: str
-    intrinsic: str
     basis: str
-    omega: float | None
+    intrinsic: str
+    contractive: bool
+    certificate: str
+    bound: float | None
+    quantity: str
+    omega: float
     omega_max: float | None
     omega_max_grid: float | None
+    omega_contractive: float | None
+    theta: tuple[float, ...]
     wavelength: float
+    length: float
+    excess: float
     growth: float
+    limit: str
+    adjoint: float
+    powers: float | None
+    radius: float | None
     advice: str
 
     def __str__(self) -> str:
-        """Return the verdict in a few lines."""
-        if self.omega is None:
-            return f"stability: {self.numerical}\n{self.advice}"
-        lines = [f"stability: {self.numerical} at ω = {self.omega:g} ({self.basis})"]
-        if self.omega_max is not None:
-            lines.append(f"  largest stable ω: {self.omega_max:.6g}")
+        """Return the verdict in a few lines, what to do at the end."""
+        name = self.quantity
+        lines = [
+            f"stability: {self.numerical} at {name} = {self.omega:.6g} ({self.basis})"
+        ]
+        lines.append(f"  largest stable {name}: {_shown_step(self.omega_max)}")
+        if self.omega_max_grid != self.omega_max:
+            lines[-1] += f", on this grid {_shown_step(self.omega_max_grid)}"
+        if self.omega_contractive:
+            proven = _shown_step(self.omega_contractive)
+            lines.append(f"  contracts up to {name} = {proven} ({self.certificate})")
         if self.intrinsic == "growth":
-            lines.append("  the equation itself grows, at any ω")
-        if self.growth > 1e-12:
-            waves = (
-                "the mean"
-                if math.isinf(self.wavelength)
-                else f"{self.wavelength:.3g} cells"
-            )
-            lines.append(
-                f"  fastest mode: {waves}, × {math.exp(self.growth):.4g} a step"
-            )
+            factor = math.exp(min(self.growth, 700.0))
+            lines.append(f"  the equation itself grows, × {factor:.4g} a step")
+        if self.intrinsic == "ill-posed":
+            lines.append("  ill-posed: the equation grows without bound on finer grids")
+        if self.excess > 1e-12:
+            waves = "the mean"
+            if math.isfinite(self.wavelength):
+                waves = f"waves of {self.wavelength:.3g} cells ({self.length:.3g})"
+            factor = math.exp(min(self.excess, 700.0))
+            lines.append(f"  grows most: {waves}, × {factor:.4g} a step")
+            lines.append(f"  limited by: {self.limit}")
+        if self.powers is not None:
+            lines.append(f"  largest ‖Mⁿ‖ in {MODEL.steps} steps: {self.powers:.4g}")
+        if self.radius is not None:
+            lines[-1] += f"; spectral radius {self.radius:.6g} (asymptotic)"
+        if self.bound is not None:
+            lines.append(f"  bounded: |z| tends below {self.bound:.4g}")
+        gradients = "vanish" if self.adjoint < 1e-3 else "grow at most"
+        if self.adjoint < 1e-3 or 1.0 < self.adjoint < 1e3:
+            lines.append(f"  gradients {gradients}, × {self.adjoint:.3g} over the run")
         return "\n".join([*lines, f"  {self.advice}"])
 
 
-def stability(p: Arrays, omega: float | None = None) -> Stability:
-    """Return the verdict on ω for these parameters.
+def _shown_step(step: float | None) -> str:
+    return "none" if step is None else "any" if math.isinf(step) else f"{step:.6g}"
 
-    ω ≤ omega_max keeps every Fourier mode from growing for every slope of f:
-    |1 - ω + ω s Λ(θ)| ≤ 1.
+
+def stability(
+    p: Arrays,
+    omega: float | None = None,
+    state: State = None,
+    *,
+    inputs: Mapping[str, Array] | None = None,
+    run: bool = False,
+) -> Stability:
+    """Return the verdict on the length of a step for these parameters.
+
+    omega is ω, or Δt where the model has no ω; the model's own unless given. state is
+    (batch, *shape), what a model is linearised about whose rates or slopes depend on
+    it: by default zero. With run=True the matrices of the steps are multiplied, which
+    decides where there is no exact result and no certificate.
     """
-    # [feature: stencil]
     checked = _check_params(p, "p", _common_dtype(p))
     c = {name: value.astype(np.float64) for name, value in checked.items()}
     _coefficients(c)
-    omega = float(_omega(c)) if omega is None else float(omega)
-    stencil = {place: np.asarray(a, np.float64) for place, a in _stencil(c).items()}
-    uniform = all(a.ndim == 0 for a in stencil.values())
-    exact = uniform and _periodic()
-    symbol, waves = _symbol(stencil, exact)
-    growth, intrinsic, wavelength = _growth(symbol, waves, omega)
-    limit_grid = _largest_omega(symbol)
-    limit = _three_point(stencil) if len(_AXES) == 1 else limit_grid
-    bound = _certificate(stencil)
-    basis = "exact" if exact else "heuristic"
-    if not exact and bound is not None and omega <= bound:
-        basis = "certificate"
-    numerical = _flag(growth)
-    if numerical == "stable" and basis == "heuristic" and not _periodic():
-        numerical = "unknown"  # the row beside a wall can be stiffer than those within
+    h = float(_clock(c)[0]) if omega is None else float(omega)
+    found = _judged(c, state, inputs)
+    powers, radius = _multiplied(p, h, found, state, inputs) if run else (None, None)
+    return _report(c, p, h, found, powers, radius)
+
+
+@dataclass(frozen=True)
+class Amplification:
+    """|G| over the waves, for pictures: theta is (axes, waves).
+
+    size is the largest |G| over the slopes, (cells, waves), and growth the equation's
+    own, its logarithm per step; cells is 1 where all are alike. omega_max is the
+    largest step without growth of each cell, 0 where there is none.
+    """
+
+    theta: Array
+    size: Array
+    growth: Array
+    omega_max: Array
+
+
+def amplification(
+    p: Arrays,
+    omega: float | None = None,
+    state: State = None,
+    *,
+    inputs: Mapping[str, Array] | None = None,
+) -> Amplification:
+    """Return |G| of all waves; the arguments are those of stability."""
+    checked = _check_params(p, "p", _common_dtype(p))
+    c = {name: value.astype(np.float64) for name, value in checked.items()}
+    _coefficients(c)
+    h = float(_clock(c)[0]) if omega is None else float(omega)
+    modes = _judged(c, state, inputs).modes
+    sizes, growth = zip(
+        *(
+            (_factor_size(modes, rates, h).max(-1), h * rates.real.max(-1))
+            for _, rates in _rates(modes)
+        ),
+        strict=True,
+    )
+    return Amplification(
+        modes.theta,
+        np.max(sizes, axis=0),
+        np.max(growth, axis=0),
+        _largest_steps(modes),
+    )
+
+
+def _multiplied(
+    p: Arrays,
+    h: float,
+    found: _Linearised,
+    state: State,
+    inputs: Mapping[str, Array] | None,
+) -> tuple[float, float | None]:
+    """Return the largest ‖Mⁿ‖ of the run, for a large grid ‖Mᴸ‖, and a radius."""
+    A = _dense(found.walled)
+    if A is None:
+        return _gain(p, state, inputs), None
+    # [feature: layer]
+    unit = np.eye(A.shape[-1])
+    each = [_powers_of(_step_matrix(s * A[0] - unit, h)) for s in found.slopes]
+    # [end]
+    # [feature: not layer]
+    each = [_powers_of(_step_matrix(A[0], h))]
+    # [end]
+    return max(size for size, _ in each), max(radius for _, radius in each)
+
+
+def _report(
+    c: Arrays,
+    p: Arrays,
+    h: float,
+    found: _Linearised,
+    powers: float | None,
+    radius: float | None,
+) -> Stability:
+    """Put the verdict together."""
+    modes = found.modes
+    growth = _growth(modes, h)
+    limits = _largest_steps(modes)
+    grid = float(limits.min())
+    step, certificate = _proven(found, h)
+    contractive = step > 0.0 and h <= step * (1.0 + 1e-12)
+    exact = _is_exact(found)
+    excess, basis = growth.excess, "exact" if exact else "heuristic"
+    numerical = _flag(excess)
+    if not exact and contractive:
+        numerical, basis = "stable", "certificate"
+    elif not exact and powers is not None:
+        gain = math.log(max(powers, 1.0)) / MODEL.steps - max(growth.own, 0.0)
+        numerical, basis = _flag(gain - 1e-9), "powers"
+    elif not exact and numerical == "stable" and not _smooth(found.rows):
+        numerical = "unknown"  # frozen coefficients say nothing there
+    theta = modes.theta[:, growth.mode]
+    wavelength, length = _wavelengths(modes, growth.mode)
+    everywhere = min(grid, _largest_everywhere(found.rows, modes))
+    limit = _limiting(modes, growth.cell, growth.mode, growth.slope)
+    intrinsic = "growth" if growth.own > 1e-12 else "none"
     return Stability(
         numerical=numerical,
-        intrinsic="growth" if intrinsic > 1e-12 else "none",
         basis=basis,
-        omega=omega,
-        omega_max=limit,
-        omega_max_grid=limit_grid,
+        intrinsic="ill-posed" if _ill_posed(found) else intrinsic,
+        contractive=contractive,
+        certificate=certificate,
+        bound=_bound(h),
+        quantity=_QUANTITY,
+        omega=h,
+        omega_max=everywhere or None,
+        omega_max_grid=grid or None,
+        omega_contractive=step or None,
+        theta=tuple(map(float, theta)),
         wavelength=wavelength,
-        growth=growth,
-        advice=_advice(numerical, omega, limit),
+        length=length,
+        excess=excess,
+        growth=growth.own,
+        limit=limit,
+        adjoint=_adjoint_growth(found, h),
+        powers=powers,
+        radius=radius,
+        advice=_advice(p, h, numerical, intrinsic, everywhere),
     )
-    # [end]
-    # [feature: not stencil]
-    return Stability(
-        numerical="unknown",
-        intrinsic="unknown",
-        basis="none",
-        omega=None,
-        omega_max=None,
-        omega_max_grid=None,
-        wavelength=math.inf,
-        growth=0.0,
-        advice="  this version judges only one scalar field that relaxes to f(Z)",
-    )
-    # [end]
 
 
-# [feature: stencil]
-# the coefficients a_m by their offsets m, of each cell where they vary
-_Stencil: TypeAlias = dict[tuple[int, ...], Array]
-
-
-def _periodic() -> bool:
-    """Tell whether no axis has walls."""
-    return all(periodic for _, _, periodic in _AXES)
-
-
-def _flag(growth: float) -> str:
+def _flag(excess: float) -> str:
     """Return the flag for an excess growth rate per step."""
-    if growth <= 1e-12:
+    if excess <= 1e-12:
         return "stable"
-    return "marginal" if MODEL.steps * growth <= math.log(2.0) else "unstable"
+    return "marginal" if MODEL.steps * excess <= math.log(2.0) else "unstable"
 
 
-def _advice(numerical: str, omega: float, limit: float | None) -> str:
-    """Return what to do."""
-    if numerical == "stable":
-        return "nothing to do"
-    if numerical == "unknown":
-        return "the cells within allow this ω; those beside the walls are not covered"
-    if limit is None:
-        return "no ω is stable: change the moments (more W2, or less W1 or W0)"
-    if omega > limit:
-        return f"take ω ≤ {limit:.4g}, or make the limiting moment smaller"
-    return "a smaller ω slows the growth"
+def _is_exact(found: _Linearised) -> bool:
+    """Tell whether the modes decide: alike in all cells, and for any slopes.
 
-
-def _symbol(stencil: _Stencil, exact: bool) -> tuple[Array, list[Array]]:
-    """Return Λ(θ), with one row per cell and one column per mode, and the modes' θ.
-
-    The modes are the grid's own where one stencil holds everywhere, otherwise a few.
+    The slopes of channels may differ from each other, which no single s stands for.
     """
-    cells = max(a.size for a in stencil.values())
-    most = max(8, int((1e5 / cells) ** (1.0 / len(_AXES))))
-    counts = [size if exact else min(size, most) for size, _, _ in _AXES]
-    axes = [2.0 * math.pi * np.arange(n) / n for n in counts]
-    theta = [t.ravel() for t in np.meshgrid(*axes, indexing="ij")]
-    symbol: Any = 0.0
-    for place, a in stencil.items():
-        phase = sum(m * t for m, t in zip(place, theta, strict=True))
-        full = np.broadcast_to(a, _full_shape(stencil)).reshape(-1, 1)
-        symbol = symbol + full * np.exp(1j * np.asarray(phase))
-    return symbol, theta
+    alike = found.modes.matrix.shape[-1] == 1 or found.slopes[0] == found.slopes[1]
+    return found.modes.exact and found.rigorous and alike
 
 
-def _full_shape(stencil: _Stencil) -> tuple[int, ...]:
-    """Return the shape that all coefficients broadcast to."""
-    return np.broadcast_shapes(*(a.shape for a in stencil.values()))
+def _proven(found: _Linearised, h: float) -> tuple[float, str]:
+    """Return the largest h that a certificate proves to contract, and its name."""
+    if not found.rigorous:
+        return 0.0, ""
+    best = _inherited(_max_norm_step(found.walled, found.slopes))
+    name = "maximum norm" if best else ""
+    # [feature: layer]
+    if found.modes.exact:
+        other = _inherited(_circle_step(found.modes))
+        if other > best:
+            best, name = other, "circle criterion"
+    # [end]
+    # [feature: not layer]
+    if found.modes.exact:
+        unit = np.eye(found.modes.matrix.shape[-1])
+        other = _inherited(_norm_step(found.modes.matrix + unit, 1.0, 0.0))
+        if other > best:
+            best, name = other, "2-norm"
+    # [end]
+    if h > best and not found.modes.exact:
+        A = _dense(found.walled)
+        if A is not None:
+            low, high = found.slopes
+            # [feature: not layer]
+            A = A + np.eye(A.shape[-1])
+            # [end]
+            step = _norm_step(A, (low + high) / 2.0, (high - low) / 2.0)
+            other = _inherited(step)
+            if other > best:
+                best, name = other, "2-norm"
+    return best, name
 
 
-def _growth(
-    symbol: Array, theta: list[Array], omega: float
-) -> tuple[float, float, float]:
-    """Return the worst excess growth per step, the equation's own, and the wavelength.
-
-    The excess of a mode is what the steps add to the growth of the equation itself:
-    ln|G| - max(0, ω (s Re Λ - 1)).
-    """
-    worst, intrinsic, wavelength = -math.inf, -math.inf, math.inf
-    # beside the ends, the slope at which the equation itself neither grows nor decays
-    still = 1.0 / np.where(symbol.real == 0.0, math.inf, symbol.real)
-    for s in (*_SLOPES, np.clip(still, *_SLOPES)):
-        own = omega * (s * symbol.real - 1.0)
-        size = np.abs(1.0 - omega + omega * s * symbol)
-        excess = np.log(np.maximum(size, 1e-300)) - np.maximum(own, 0.0)
-        place = int(np.argmax(excess)) % symbol.shape[1]
-        if excess.max() > worst:
-            worst = float(excess.max())
-            turns = [min(t[place], 2.0 * math.pi - t[place]) for t in theta]
-            steepest = max(turns)
-            wavelength = 2.0 * math.pi / steepest if steepest > 0.0 else math.inf
-        intrinsic = max(intrinsic, float(own.max()))
-    return worst, intrinsic, wavelength
-
-
-def _largest_omega(symbol: Array) -> float | None:
-    """Return the largest ω with |G| ≤ 1 in every mode for every slope, or None."""
-    limit = math.inf
-    for s in _SLOPES:
-        room = 1.0 - s * symbol.real
-        size = np.abs(1.0 - s * symbol) ** 2
-        moving = size > 1e-24
-        if np.any(room[moving] <= 1e-13 * np.sqrt(size[moving])):
-            return None
-        if np.any(moving):
-            limit = min(limit, float(np.min(2.0 * room[moving] / size[moving])))
-    return limit
-
-
-def _certificate(stencil: _Stencil) -> float | None:
-    """Return the ω up to which the maximum norm contracts, or None.
-
-    It holds for coefficients that vary, for any slopes, and inside any walls that copy.
-    """
-    if not _periodic():
-        return None
-    centre = tuple(0 for _ in _AXES)
-    middle = stencil.get(centre, np.zeros(()))
-    around = sum(
-        (np.abs(a) for place, a in stencil.items() if place != centre), np.zeros(())
-    )
-    limit = math.inf
-    for s in _SLOPES:
-        if np.any(s * middle + abs(s) * around > 1.0):
-            return None
-        reach = np.max(1.0 - s * middle + abs(s) * around)
-        limit = min(limit, 2.0 / float(reach)) if reach > 0.0 else limit
-    return limit
-
-
-def _three_point(stencil: _Stencil) -> float | None:
-    """Return the largest stable ω over all θ in closed form, least over the cells.
-
-    With d = s (a₊ + a₋)/2, C = |s (a₊ - a₋)| and p = 1 - s Λ(0), the bound on ω is
-    2P/(P² + C² u(2 - u)), P = p + 2 d u, least over u = 1 - cos θ in [0, 2].
-    """
-    if any(abs(place[0]) > 1 for place in stencil):
-        return _largest_omega(_symbol(stencil, exact=True)[0])
-    zero = np.zeros(())
-    left, right = stencil.get((-1,), zero), stencil.get((1,), zero)
-    middle = stencil.get((0,), zero)
-    limits = [
-        _cell_limit(
-            s * (right + left) / 2.0,
-            np.abs(s * (right - left)),
-            1.0 - s * (middle + right + left),
-        )
-        for s in _SLOPES
-    ]
-    limit = min(float(np.min(each)) for each in limits)
-    return limit if limit > 0.0 else None
-
-
-def _cell_limit(d: Any, C: Any, p: Any) -> Array:
-    """Return the bound on ω of each cell: 0 where no ω is stable, inf where any is."""
-    d, C, p = np.broadcast_arrays(d, C, p)
-    p = np.where(np.abs(p) < 1e-13, 0.0, p)
-    with np.errstate(all="ignore"):
-        ends = np.minimum(2.0 / p, 2.0 / (p + 4.0 * d))
-        gap = C**2 - 4.0 * d**2
-        R = C * np.sqrt(p * (p + 4.0 * d) / gap)
-        u = 2.0 * p * (C**2 + d * p) / (gap * (p + R))
-        inner = 2.0 * R / (R**2 + C**2 * u * (2.0 - u))
-        within = (C > 2.0 * np.abs(d)) & (u >= 0.0) & (u <= 2.0)
-        limit = np.where(within, np.minimum(ends, inner), ends)
-        still = np.where(C > 0.0, 0.0, math.inf)
-        spread = np.minimum(1.0 / (2.0 * d), 2.0 * d / C**2)
-        limit = np.where(p == 0.0, np.where(d > 0.0, spread, still), limit)
-    limit = np.where((p < 0.0) | (p + 4.0 * d < 0.0), 0.0, limit)
-    return np.asarray(limit)
-
-
-# [end]
+def _inherited(w: float) -> float:
+    """Return the h up to which the scheme contracts where Euler steps do up to w."""
+    # [feature: effective]
+    return float(_lengths(w)) if w > 0.0 else 0.0
+    # [end]
+    # [feature: not effective]
+    return _CONTRACTIVITY * w if _CONTRACTIVITY > 0.0 < w else 0.0
+    # [end]

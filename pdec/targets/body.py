@@ -127,7 +127,7 @@ class Body:
             for axis, name in zip(
                 self.module.array(access.array).axes, access.places, strict=True
             ):
-                found[name] = axis.size
+                found[name] = axis.extent(name)
         return found
 
     def index_value(

@@ -2,49 +2,47 @@
 
 x periodic     →   z[:, 0] = z[:, -2]             z[:, -1] = z[:, 1]
 its transpose  →   z_bar[:, -2] += z_bar[:, 0]    z_bar[:, 1] += z_bar[:, -1]
+z = g at a wall    →   z[:, 0] = -2.0 * z[:, 1] + 1.0 / 3.0 * z[:, 2] + 8.0 / 3.0 * g
 """
 
 from __future__ import annotations
 
 import sympy
 
-from pdec.statements import Array, Clear, Fold, Ghost, GhostRow
-from pdec.symbolic import negative
+from pdec.statements import Clear, Fold, Ghost
+from pdec.symbolic import Access, negative
 from pdec.targets.body import Body
 from pdec.targets.inline import PRODUCT, Inline
 from pdec.targets.layout import INDENT, add_up
-from pdec.targets.views import plain_slice
 
 
 def fill(body: Body, ghost: Ghost) -> None:
     """Set each ghost cell from the cells it depends on, from the wall outwards."""
-    array, _ = _places(body, ghost.array, ghost.axis)
-    for place, row in _ghost_rows(body, ghost):
-        left = body.local(ghost.array) + plain_slice(array, ghost.axis, place)
+    rows = (*ghost.low, *ghost.high)
+    for row, statement in zip(rows, ghost.maps, strict=True):
+        inline = _inline(body, statement.target)
         terms: list[str] = []
         for side, distance, weight in row.cells:
-            cell = _cell(body, ghost.array, ghost.axis, side, distance)
-            terms.append(_weighted(body, weight, cell, first=not terms))
+            cell = body.raw(ghost.cell(side, distance))
+            terms.append(_weighted(inline, weight, cell, first=not terms))
         if row.value != 0:
-            sign = "-" if negative(row.value) else "+"
-            value = Inline(body.refer)(
-                -row.value if sign == "-" else row.value, PRODUCT
-            )
-            terms.append(f"{sign} {value}")
-        body.lines += add_up(left, terms or ["0.0"])
+            first, *rest = inline.terms(row.value)
+            signed = f"- {first[1:]}" if first.startswith("-") else f"+ {first}"
+            terms += [signed if terms else first, *rest]
+        body.lines += add_up(body.raw(statement.target), terms or ["0.0"])
 
 
 def fold(body: Body, statement: Fold) -> None:
     """Add each ghost cell's cotangent to the cells that the ghost was filled from."""
-    ghost = statement.ghost
-    array, _ = _places(body, ghost.array, ghost.axis)
-    for place, row in _ghost_rows(body, ghost):
-        source = body.local(statement.array) + plain_slice(array, ghost.axis, place)
-        for side, distance, weight in row.cells:
-            cell = _cell(body, statement.array, ghost.axis, side, distance)
-            minus = negative(weight)
-            term = _weighted(body, -weight if minus else weight, source, first=True)
-            body.lines.append(f"{INDENT}{cell} {'-' if minus else '+'}= {term}")
+    for row in statement.maps:
+        inline = _inline(body, row.target)
+        minus = negative(row.expr)
+        (source,) = (a for a in row.expr.atoms(Access) if a.array == statement.array)
+        weight = row.expr.coeff(source)
+        factor = -weight if minus else weight
+        term = _weighted(inline, factor, body.raw(source), first=True)
+        cell = body.raw(row.target)
+        body.lines.append(f"{INDENT}{cell} {'-' if minus else '+'}= {term}")
 
 
 def clear(body: Body, statement: Clear) -> None:
@@ -61,32 +59,22 @@ def clear(body: Body, statement: Clear) -> None:
             body.lines.append(f"{INDENT}{name}[{before}{-axis.ghosts}:] = 0.0")
 
 
-def _ghost_rows(body: Body, ghost: Ghost) -> list[tuple[int, GhostRow]]:
-    """Each ghost cell's position along the axis, with its row."""
-    _, width = _places(body, ghost.array, ghost.axis)
-    low = [(width - 1 - k, row) for k, row in enumerate(ghost.low)]
-    return low + [(k - width, row) for k, row in enumerate(ghost.high)]
+def _inline(body: Body, target: Access) -> Inline:
+    """Prints expressions on a layer of cells, aligned with its indices."""
+
+    def refer(symbol: sympy.Symbol) -> str:
+        if isinstance(symbol, Access):
+            return body.view(symbol, target.indices)
+        return body.refer(symbol)
+
+    return Inline(refer)
 
 
-def _places(body: Body, name: str, axis: str) -> tuple[Array, int]:
-    """An array and the number of its ghost cells on each side of an axis."""
-    array = body.module.array(name)
-    ghosts = next(a.ghosts for a in array.axes if a.name == axis)
-    return array, ghosts
-
-
-def _cell(body: Body, name: str, axis: str, side: int, distance: int) -> str:
-    """The layer of cells at a distance from a wall."""
-    array, width = _places(body, name, axis)
-    place = width + distance if side < 0 else -width - 1 - distance
-    return body.local(name) + plain_slice(array, axis, place)
-
-
-def _weighted(body: Body, weight: sympy.Expr, cell: str, *, first: bool) -> str:
+def _weighted(inline: Inline, weight: sympy.Expr, cell: str, *, first: bool) -> str:
     """``weight * cell`` as a term of a sum, with its sign in front."""
     minus = negative(weight)
     factor = -weight if minus else weight
-    written = cell if factor == 1 else f"{Inline(body.refer)(factor, PRODUCT)} * {cell}"
+    written = cell if factor == 1 else f"{inline(factor, PRODUCT)} * {cell}"
     if first:
         return f"-{written}" if minus else written
     return f"{'-' if minus else '+'} {written}"

@@ -7,8 +7,10 @@ E[i0]          beside [batch, i0, x, y]  →  E[:, None, None]
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pdec.statements import Array, Axis
-from pdec.symbolic import TIME, Access, ordered
+from pdec.symbolic import TIME, Access, ghosts_of, ordered
 
 
 def cells(axis: Axis, offset: int = 0) -> str:
@@ -46,8 +48,13 @@ def _parts(access: Access, array: Array) -> list[tuple[str, str]]:
             found.append(("n", ""))
         elif place.isdigit():
             found.append((place, ""))
+        elif place.endswith("_low"):
+            found.append((str(axis.ghosts + offset), ""))
+        elif place.endswith("_high"):
+            found.append((str(offset - axis.ghosts - 1), ""))
         else:
-            found.append((cells(axis, offset), place))
+            inner = replace(axis, ghosts=axis.ghosts - ghosts_of(place))
+            found.append((cells(inner, offset), place))
     return found
 
 
@@ -84,9 +91,3 @@ def axes_of(running: tuple[str, ...], over: tuple[str, ...]) -> str:
     """The positions of summed indices, as an ``axis`` argument."""
     places = [running.index(index) for index in over]
     return str(places[0]) if len(places) == 1 else f"({', '.join(map(str, places))})"
-
-
-def plain_slice(array: Array, axis: str, place: int) -> str:
-    """Subscript of one layer of an array across an axis; the other axes stay whole."""
-    position = [a.name for a in array.axes].index(axis)
-    return f"[{', '.join([':'] * position + [str(place)])}]"

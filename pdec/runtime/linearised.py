@@ -1,0 +1,145 @@
+"""The linearisation of a model: its rows, at rest or at a state, and their modes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pdec.runtime.certificates import _layer_rows, _walled_rows
+from pdec.runtime.checks import _by_name
+from pdec.runtime.generated import (
+    _AFFINE,
+    _AXES,
+    _REACH,
+    _SLOPES,
+    MODEL,
+    _clock,
+    _stencil,
+)
+from pdec.runtime.jacobian import _jacobian_rows, _slopes_seen
+from pdec.runtime.spectrum import _Modes, _modes_of, _Rows
+from pdec.runtime.types import Array, Arrays, State
+
+# --- the linearisation of a model ----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Linearised:
+    """The rows of a model's linearisation, as they are frozen and beside the walls."""
+
+    rows: _Rows
+    walled: _Rows
+    modes: _Modes
+    slopes: tuple[float, float]
+    rigorous: bool  # whether the slopes, or the rates, hold at every state
+
+
+def _judged(c: Arrays, state: State, inputs: Mapping[str, Array] | None) -> _Linearised:
+    """Linearise the model."""
+    periodic = all(wraps for _, _, wraps in _AXES)
+    # [feature: layer]
+    rows, uniform = _layer_rows(c)
+    slopes, rigorous = _SLOPES, True
+    if state is not None or not all(map(math.isfinite, _SLOPES)):
+        seen = [_slopes_seen(c, *each) for each in _samples(state, inputs)]
+        slopes = (min(low for low, _ in seen), max(high for _, high in seen))
+        rigorous = False
+    walled = rows
+    # [feature: walls]
+    walled = _walled_rows(_stencil(c))
+    # [end]
+    exact = uniform and periodic
+    # [end]
+    # [feature: not layer]
+    samples = [_jacobian_rows(c, *each) for each in _samples(state, inputs)]
+    rate = float(_clock(c)[1])
+    walled = {
+        place: np.concatenate([rows[place] for rows in samples]) / rate
+        for place in samples[0]
+    }
+    rows = {place: a[_within(len(a))] for place, a in walled.items()}
+    scale = max(float(np.abs(a).max()) for a in rows.values()) + 1e-300
+    uniform = all(float(np.ptp(a, 0).max()) <= 1e-12 * scale for a in rows.values())
+    rows = {place: a[:1] for place, a in rows.items()} if uniform else rows
+    slopes, rigorous, exact = (1.0, 1.0), _AFFINE, uniform and periodic
+    # [end]
+    return _Linearised(rows, walled, _modes_of(rows, slopes, exact), slopes, rigorous)
+
+
+# [feature: jacobian]
+def _within(rows: int) -> Array:
+    """Return which rows read no ghost cells: all, where every row does."""
+    space = [size for size, _, _ in _AXES]
+    inside = np.ones(space, bool)
+    for axis, ((size, _, wraps), reach) in enumerate(zip(_AXES, _REACH, strict=True)):
+        cell = np.arange(size).reshape(
+            [-1 if k == axis else 1 for k in range(len(space))]
+        )
+        if not wraps:
+            inside &= (cell >= reach) & (cell < size - reach)
+    if rows < inside.size or not inside.any():  # one row stands for all
+        return np.arange(rows)
+    return np.flatnonzero(np.tile(inside.ravel(), rows // inside.size))
+
+
+# [end]
+def _samples(
+    state: State, inputs: Mapping[str, Array] | None
+) -> list[tuple[Arrays, Arrays]]:
+    """Return each sample's state and inputs; zero where they are not given."""
+    fields = {n: np.zeros((1, *x.shape)) for n, x in MODEL.fields.items()}
+    if state is not None:
+        fields = _by_name(state, MODEL.fields, "state")
+    given = {n: np.zeros(x.shape) for n, x in MODEL.inputs.items()} | dict(inputs or {})
+    batched = {n for n, x in MODEL.inputs.items() if given[n].ndim > len(x.shape)}
+    count = max([len(z) for z in fields.values()] + [len(given[n]) for n in batched])
+    return [
+        (
+            {n: z[k % len(z)] for n, z in fields.items()},
+            {n: x[k] if n in batched else x for n, x in given.items()},
+        )
+        for k in range(count)
+    ]
+
+
+def _smooth(rows: _Rows) -> bool:
+    """Tell whether frozen coefficients can be relied on: periodic and smooth ones.
+
+    From cell to cell they change by less than a fifth of their size.
+    """
+    if not all(wraps for _, _, wraps in _AXES):
+        return False
+    space = tuple(size for size, _, _ in _AXES)
+    largest = max(float(np.abs(a).max()) for a in rows.values()) + 1e-300
+    for a in rows.values():
+        if len(a) % math.prod(space) == 0:
+            full = a.reshape(-1, *space, *a.shape[1:])
+            for axis in range(1, 1 + len(space)):
+                jump = np.abs(full - np.roll(full, 1, axis))
+                if float(jump.max()) > 0.2 * largest:
+                    return False
+    return True
+
+
+def _dense(rows: _Rows) -> Array | None:
+    """Return the matrix of all rows, (1, size, size), unless it is large."""
+    space = [size for size, _, _ in _AXES]
+    cells, width = math.prod(space), next(iter(rows.values())).shape[-1]
+    if cells * width > 256 or any(len(a) not in (1, cells) for a in rows.values()):
+        return None
+    A = np.zeros((cells, width, cells, width))
+    index = np.indices(space).reshape(len(space), -1)
+    for place, a in rows.items():
+        ahead = index + np.asarray(place)[:, None]
+        inside = np.ones(cells, bool)
+        for axis, (size, _, wraps) in enumerate(_AXES):
+            inside &= wraps | ((ahead[axis] >= 0) & (ahead[axis] < size))
+            ahead[axis] %= size
+        column = np.ravel_multi_index(tuple(ahead), tuple(space))
+        row = np.flatnonzero(inside)
+        full = np.broadcast_to(a, (cells, width, width))
+        A[row, :, column[row], :] += full[row]
+    return A.reshape(1, cells * width, cells * width)

@@ -1,0 +1,264 @@
+"""Fourier modes of the linearised step: rates, growth and the largest stable step."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from pdec.runtime.generated import (
+    _AXES,
+    _amplification,
+    _effective,
+    _length,
+)
+from pdec.runtime.types import Array
+
+# --- Fourier modes of the linearised step --------------------------------------------
+
+# A step is linearised as dz/dt = J z, J with rows Σ_m J_m z[+m]. Each J_m is an array
+# (cells, components, components) of the rows in question, of one cell where all are
+# alike. A layer has J = γ (S A - 1) for the slopes S of f, and then h is ω = γ Δt.
+_Rows: TypeAlias = dict[tuple[int, ...], Array]
+
+
+@dataclass(frozen=True)
+class _Modes:
+    """The modes θ of an operator, (axes, modes), and its rates there.
+
+    symbol holds the eigenvalues, (cells, modes, components): of A for a layer, whose
+    rates are s λ - 1 for the slopes s, else of J. exact says that they are the modes of
+    the step itself: one stencil for all cells, periodic.
+    """
+
+    theta: Array
+    symbol: Array
+    matrix: Array
+    slopes: tuple[float, float]
+    exact: bool
+
+
+def _modes_of(rows: _Rows, slopes: tuple[float, float], exact: bool) -> _Modes:
+    """Return the grid's own modes, or fewer where coefficients differ by cell."""
+    cells = max(len(a) for a in rows.values())
+    theta = _angles(len(_AXES), cells, exact)
+    matrix = _symbol(rows, theta)
+    symbol = matrix[..., 0] if matrix.shape[-1] == 1 else np.linalg.eigvals(matrix)
+    return _Modes(theta, symbol, matrix, slopes, exact)
+
+
+def _angles(axes: int, cells: int, exact: bool) -> Array:
+    """Return θ of the modes, half of them on the first axis: the rest are conjugate."""
+    most = max(4, int((1e5 / cells) ** (1.0 / axes)))
+    found = []
+    for number, (size, _, _) in enumerate(_AXES):
+        count = size if exact else min(size, most) // 2 * 2 or 1
+        turns = np.arange(count) / count
+        found.append(2.0 * math.pi * turns[turns <= 0.5] if number == 0 else turns)
+        if number:
+            found[-1] = 2.0 * math.pi * found[-1]
+    return np.stack([t.ravel() for t in np.meshgrid(*found, indexing="ij")])
+
+
+def _symbol(rows: _Rows, theta: Array) -> Array:
+    """Return Σ_m J_m e^{imθ}, (cells, modes, components, components)."""
+    total: Any = 0.0
+    for place, a in rows.items():
+        phase = np.exp(1j * (np.asarray(place) @ theta))
+        total = total + a[:, None] * phase[:, None, None]
+    return np.asarray(total)
+
+
+def _rates(modes: _Modes) -> list[tuple[Any, Array]]:
+    """Return the rates per unit of h at the slopes to be tested, with those slopes.
+
+    The slopes are the ends of their range and, in each mode, the one that neither grows
+    nor decays; between them where G is not affine in s, as for Runge-Kutta schemes.
+    """
+    # [feature: layer]
+    low, high = modes.slopes
+    if low == high:
+        return [(low, low * modes.symbol - 1.0)]
+    real = modes.symbol.real
+    still = np.clip(1.0 / np.where(real == 0.0, math.inf, real), low, high)
+    # [feature: effective]
+    slopes: list[Any] = [low, high, still]
+    # [end]
+    # [feature: not effective]
+    slopes = [*np.linspace(low, high, 17), still]
+    # [end]
+    return [(s, s * modes.symbol - 1.0) for s in slopes]
+    # [end]
+    # [feature: not layer]
+    return [(1.0, modes.symbol)]
+    # [end]
+
+
+@dataclass(frozen=True)
+class _Growth:
+    """The mode that grows most: by excess over what the equation itself grows.
+
+    own is the growth per step of the equation where it is largest.
+    """
+
+    excess: float
+    own: float
+    cell: int
+    mode: int
+    slope: float
+
+
+def _growth(modes: _Modes, h: float) -> _Growth:
+    """Return the worst growth per step: ln|G| - max(0, h Re rate) over the modes."""
+    worst, own = _Growth(-math.inf, 0.0, 0, 0, 1.0), -math.inf
+    for slope, rates in _rates(modes):
+        growth = h * rates.real
+        size = _factor_size(modes, rates, h)
+        excess = np.log(np.maximum(size, 1e-300)) - np.maximum(growth, 0.0)
+        own = max(own, float(growth.max()))
+        if float(excess.max()) > worst.excess:
+            place = np.unravel_index(int(np.argmax(excess)), excess.shape)
+            s = slope[place] if np.ndim(slope) else slope
+            cell, mode = int(place[0]), int(place[1])
+            worst = _Growth(float(excess.max()), 0.0, cell, mode, float(s))
+    return _Growth(worst.excess, own, worst.cell, worst.mode, worst.slope)
+
+
+def _factor_size(modes: _Modes, rates: Array, h: float) -> Array:
+    """Return |G| of each rate."""
+    # [feature: pairs]
+    own = np.abs(np.linalg.eigvals(_amplification(modes.matrix, h)))
+    return np.broadcast_to(own.max(axis=-1, keepdims=True), rates.shape)
+    # [end]
+    # [feature: not pairs]
+    return np.abs(_amplification(rates, h))
+    # [end]
+
+
+def _wavelengths(modes: _Modes, mode: int) -> tuple[float, float]:
+    """Return the wavelength of a mode, in cells and as a length."""
+    angles = modes.theta[:, mode]
+    turns = np.minimum(angles, 2.0 * math.pi - angles) / (2.0 * math.pi)
+    cells = float(np.max(turns))
+    lengths = [t / spacing for t, (_, spacing, _) in zip(turns, _AXES, strict=True)]
+    length = math.hypot(*lengths)
+    return (1.0 / cells if cells else math.inf, 1.0 / length if length else math.inf)
+
+
+# --- the largest stable step ---------------------------------------------------------
+
+
+def _largest_steps(modes: _Modes) -> Array:
+    """Return for each cell the largest h with |G| <= 1 in its modes; 0 where none."""
+    limit = np.full(len(modes.symbol), math.inf)
+    # [feature: pairs]
+    return np.minimum(limit, _largest_pairs(modes))
+    # [end]
+    # [feature: not pairs]
+    for _, rates in _rates(modes):
+        limit = np.minimum(limit, _steps_of(rates).min(axis=(1, 2)))
+    return limit
+    # [end]
+
+
+# [feature: effective]
+def _steps_of(rates: Array) -> Array:
+    """Return the largest h with |1 + w rate| <= 1, w the Euler step that h stands for.
+
+    |1 + w r| <= 1  <=>  w <= -2 Re r/|r|².
+    """
+    room, size = -rates.real, np.abs(rates)
+    moving = size > 1e-12
+    with np.errstate(all="ignore"):
+        w = np.where(moving, 2.0 * room / size**2, math.inf)
+    return _lengths(np.where(moving & (room <= 1e-13 * size), 0.0, w))
+
+
+def _lengths(w: Any) -> Array:
+    """Return the h that Euler steps w stand for, inf where every h is smaller."""
+    with np.errstate(all="ignore"):
+        return np.where(w >= _effective(1e18), math.inf, _length(np.asarray(w)))
+
+
+# [end]
+# [feature: not effective]
+# [feature: not pairs]
+def _steps_of(rates: Array) -> Array:
+    """Return the largest h with |G(h rate)| <= 1 up to it, 0 where there is none.
+
+    The way to the edge of the region of stability depends on the rate's direction
+    alone. It is tabulated, and the least ones are found exactly.
+    """
+    size, flat = np.abs(rates), rates.ravel()
+    with np.errstate(all="ignore"):
+        angle = np.abs(np.angle(rates))
+        limit = np.interp(angle, *_edges()) / size
+    limit = np.where(limit * size > 1e99, math.inf, limit)
+    limit = np.where(size > 1e-12, limit, math.inf)
+    limit = np.where((size > 1e-12) & (rates.real > 1e-13 * size), 0.0, limit)
+    near = np.argsort(limit.ravel())[:256]
+    near = near[(np.abs(flat[near]) > 1e-12) & (limit.ravel()[near] > 0.0)]
+    if len(near):
+        exact = _way_out(flat[near] / np.abs(flat[near])) / np.abs(flat[near])
+        limit.ravel()[near] = exact
+    return limit
+
+
+@functools.cache
+def _edges() -> tuple[Array, Array]:
+    """Return directions from π/2 to π, and how far it is to |G| = 1 along each."""
+    angles = np.linspace(0.5 * math.pi, math.pi, 2049)
+    return angles, np.minimum(_way_out(np.exp(1j * angles)), 1e300)
+
+
+def _way_out(directions: Array) -> Array:
+    """Return the first r with |G(r direction)| > 1, inf where there is none."""
+    radii = np.concatenate([np.geomspace(0.02, 64.0, 400), np.geomspace(70.0, 1e6, 60)])
+    beyond = np.abs(_amplification(np.outer(directions, radii), 1.0)) > 1.0 + 1e-13
+    first = np.argmax(beyond, axis=1)
+    low, high = radii[np.maximum(first - 1, 0)], radii[first]
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        out = np.abs(_amplification(middle * directions, 1.0)) > 1.0 + 1e-15
+        low, high = np.where(out, low, middle), np.where(out, middle, high)
+    found = np.where(beyond.any(axis=1), low, math.inf)
+    return np.where(beyond[:, 0], 0.0, found)
+
+
+# [end]
+# [end]
+# [feature: pairs]
+def _largest_pairs(modes: _Modes) -> float:
+    """Return the largest h up to which no eigenvalue of G leaves the unit circle.
+
+    The modes with the largest rates decide.
+    """
+    size = np.abs(modes.symbol).max(axis=-1).ravel()
+    chosen = np.argsort(size)[-512:]
+    J = modes.matrix.reshape(-1, *modes.matrix.shape[-2:])[chosen]
+    scale = float(size.max())
+    if scale == 0.0:
+        return math.inf
+
+    def grows(h: float) -> bool:
+        own = np.abs(np.linalg.eigvals(_amplification(J, h)))
+        # double eigenvalues on the circle are found to half the digits only
+        return bool(own.max() > 1.0 + 1e-7)
+
+    steps = np.geomspace(0.02, 64.0, 120) / scale
+    first = next((n for n, h in enumerate(steps) if grows(h)), None)
+    if first is None:
+        return math.inf
+    if first == 0:
+        return 0.0
+    low, high = float(steps[first - 1]), float(steps[first])
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if grows(middle) else (middle, high)
+    return low
+
+
+# [end]

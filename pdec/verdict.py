@@ -1,0 +1,271 @@
+"""Stage 8c: what the verdict on ω reads of a model, as functions and tables.
+
+Called by ``mathematics.py`` and ``tables.py``.  What they must be is in
+``runtime/generated.pyi``; the arithmetic on them is in ``runtime/stability.py``.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import sympy
+
+from pdec.amplification import LENGTH, RATE
+from pdec.derive import Derivation
+from pdec.parts import partners
+from pdec.stability import inverse
+from pdec.statements import Ghost
+from pdec.symbolic import indices_of, ordered
+from pdec.targets.body import Module
+from pdec.targets.inline import Inline
+from pdec.targets.layout import call, tuple_of
+from pdec.targets.numpy import Function
+from pdec.targets.shared import shared_operand
+
+PLAIN = Inline(lambda symbol: str(symbol.name))
+
+
+def features(derivation: Derivation) -> dict[str, bool]:
+    """Which parts of the runtime the verdict on a model needs."""
+    form, model = derivation.stability, derivation.model
+    return {
+        "layer": form.layer is not None,
+        "channels": form.channels,
+        "jacobian": form.layer is None,
+        "effective": form.scheme.effective is not None,
+        "pairs": bool(form.scheme.pairs),
+        "walls": not all(axis.periodic for axis in model.axes.values()),
+        "closed": form.layer is not None
+        and not form.channels
+        and form.scheme.effective is not None
+        and len(model.axes) == 1,
+        "explicit": not form.scheme.pairs and form.scheme.explicit,
+    }
+
+
+def functions(derivation: Derivation, module: Module) -> list[str]:
+    """The scheme's amplification and the linearisation of the right-hand side."""
+    form = derivation.stability
+    found = [_clock(derivation, module), *_scheme(derivation, module)]
+    if form.tangent is not None:
+        rates = Function(
+            module,
+            "def _rates_jvp(n: int, c: Arrays, v: Arrays, v_dot: Arrays) -> None:",
+            "Tangent of the rates of change of the fields, along the fields alone.",
+        )
+        recomputed = form.tangent.recompute.statements
+        rates.add_all([*recomputed, *form.tangent.block.statements])
+        return [*found, rates.text()]
+    found.append(_stencil(derivation, module))
+    if features(derivation)["walls"]:
+        found.append(_walls(derivation, module))
+    if form.slopes_at is not None:
+        slopes = Function(
+            module,
+            "def _slopes_at(n: int, c: Arrays, v: Arrays) -> Any:",
+            "The slopes f'(Z) at a state.",
+        )
+        slopes.add_all(form.slopes_at.statements)
+        (name,) = form.slopes_at.outputs
+        slopes.lines.append(f"    return {module.home(name)}")
+        found.append(slopes.text())
+    return found
+
+
+def _clock(derivation: Derivation, module: Module) -> str:
+    """The length of a step, and the rate that it is measured in."""
+    model = derivation.model
+    relaxing = model.relaxation is not None
+    doc = "ω = γ Δt and the rate γ." if relaxing else "Δt, and 1."
+    clock = Function(module, "def _clock(c: Arrays) -> tuple[Any, Any]:", doc)
+    inline = Inline(clock.refer)
+    length = model.omega if relaxing else model.dt
+    rate = model.relaxation.rate if model.relaxation else sympy.S.One
+    if length is None:  # a fixed point takes no time
+        length = sympy.S.One
+    clock.lines = [f"    return {inline(length)}, {inline(rate)}"]
+    return clock.text()
+
+
+def _scheme(derivation: Derivation, module: Module) -> list[str]:
+    """What one step does to a mode, and the step of Euler that does the same."""
+    scheme, name = derivation.stability.scheme, derivation.model.scheme
+    if scheme.factor is None:
+        return [_pairs(derivation, module)]
+    head = "def _amplification(rate: Any, h: Any) -> Any:"
+    doc = f"The factor G of a mode in a step of length h, dz/dt = rate z: {name}."
+    factor = Function(module, head, doc)
+    value = PLAIN(scheme.factor)
+    if not scheme.factor.free_symbols:
+        value = f"np.full(np.shape(rate), {value})"
+    factor.lines = [f"    return {value}"]
+    found = [factor.text(), _matrix_factor(derivation, module)]
+    if scheme.effective is None:
+        return found
+    head = "def _effective(h: Any) -> Any:"
+    same = "The step of forward Euler that does the same"
+    effective = Function(module, head, f"{same} as a step of length h.")
+    effective.lines = [f"    return {PLAIN(scheme.effective)}"]
+    head = "def _length(w: Any) -> Any:"
+    length = Function(module, head, "The length h of a step whose _effective is w.")
+    length.lines = [f"    return {PLAIN(inverse(scheme))}"]
+    return [*found, effective.text(), length.text()]
+
+
+def _matrix_factor(derivation: Derivation, module: Module) -> str:
+    """G as a ratio of polynomials in h J, for a matrix J."""
+    scheme = derivation.stability.scheme
+    assert scheme.factor is not None
+    above, below = sympy.fraction(sympy.together(scheme.factor))
+    rows = []
+    for part in (above, below):
+        powers = sympy.Poly(part, RATE).all_coeffs()[::-1]
+        scaled = [sympy.simplify(a / LENGTH**k) for k, a in enumerate(powers)]
+        rows.append(tuple_of([PLAIN(a) for a in scaled]))
+    head = "def _polynomials(h: float) -> tuple[tuple[float, ...], tuple[float, ...]]:"
+    doc = "The coefficients of G above and below its bar, in powers of h rate."
+    function = Function(module, head, doc)
+    function.lines = ["    return " + ", ".join(rows)]
+    return function.text()
+
+
+def _pairs(derivation: Derivation, module: Module) -> str:
+    """The matrix of one step of a scheme that advances two groups in turn."""
+    head = "def _amplification(J: Array, h: Any) -> Array:"
+    doc = f"The matrix G of z⁺ = G z for dz/dt = J z: {derivation.model.scheme}."
+    function = Function(module, head, doc)
+    function.lines = [
+        "    q, p = np.eye(J.shape[-1])[_FIRST], np.eye(J.shape[-1])[_SECOND]",
+        "    Q, P = J[..., _FIRST, :], J[..., _SECOND, :]",
+        "    Q, P = Q[..., _SECOND], P[..., _FIRST]",
+        "    G = np.empty_like(J)",
+    ]
+    for name, value in zip(
+        ("_FIRST", "_SECOND"), derivation.stability.scheme.pairs, strict=True
+    ):
+        terms = [_word(term) for term in sympy.Add.make_args(sympy.expand(value))]
+        function.lines += call(f"G[..., {name}, :] =", [" + ".join(terms)])
+    function.lines.append("    return G")
+    return function.text()
+
+
+def _word(term: sympy.Expr) -> str:
+    """A product of a number and matrices: h²/2 Q P q → h**2 / 2.0 * (Q @ P @ q)."""
+    number, matrices = term.args_cnc()
+    letters = [
+        letter
+        for factor in matrices
+        for letter in [str(factor.as_base_exp()[0])] * int(factor.as_base_exp()[1])
+    ]
+    word = " @ ".join(letters)
+    factor = sympy.Mul(*number)
+    return word if factor == 1 else f"{PLAIN(factor)} * ({word})"
+
+
+def _stencil(derivation: Derivation, module: Module) -> str:
+    """The coefficients of Z, aligned: time, channels, then all axes if any."""
+    form = derivation.stability
+    head = "def _stencil(c: Arrays) -> dict[tuple[int, ...], Any]:"
+    doc = "The coefficients a_m of Z by their offsets m along the axes."
+    stencil = Function(module, head, doc)
+    found = set().union(*(indices_of(a) for a in form.stencil.values()))
+    if found & set(module.axes) or features(derivation)["walls"]:
+        found |= set(module.axes)
+    running = ordered(found, module.axes)
+    inline = Inline(partial(shared_operand, stencil, running))
+    rows = []
+    for place, coefficient in sorted(form.stencil.items()):
+        key = tuple_of([str(m) for m in place])
+        rows.append(f"        {key}: {inline(coefficient)},")
+    stencil.lines = ["    return {", *rows, "    }"]
+    return stencil.text()
+
+
+def _walls(derivation: Derivation, module: Module) -> str:
+    """The ghost cells as (cell, weight), from the wall outwards, cells inwards."""
+    layer = derivation.stability.layer
+    assert layer is not None
+    head = "def _walls() -> dict[int, tuple[Any, Any]]:"
+    doc = (
+        "Each ghost cell's cells and weights, of the low and the high wall of an axis."
+    )
+    walls = Function(module, head, doc)
+    inline = Inline(walls.refer)
+    lines = ["    return {"]
+    for statement in derivation.program.rates.statements:
+        if not isinstance(statement, Ghost) or statement.array != layer.field:
+            continue
+        if derivation.model.axes[statement.axis].periodic:
+            continue
+        lines.append(f"        {module.axes.index(statement.axis)}: (")
+        for rows in (statement.low, statement.high):
+            ghosts = [
+                tuple_of([f"({cell}, {inline(w)})" for _, cell, w in row.cells])
+                for row in rows
+            ]
+            lines.append(f"            {tuple_of(ghosts)},")
+        lines.append("        ),")
+    walls.lines = [*lines, "    }"]
+    return walls.text()
+
+
+def tables(derivation: Derivation) -> list[str]:
+    """The grid, the scheme's contractivity and the ranges of the slopes."""
+    model, form = derivation.model, derivation.stability
+    axes = [f"({a.size}, {a.spacing!r}, {a.periodic})" for a in model.axes.values()]
+    quantity = "ω" if model.relaxation else "Δt"
+    lines = ["# cells, spacing and periodicity of the axes"]
+    lines += call("_AXES = ", [tuple_of(axes)[1:-1]], "")
+    lines += [
+        f'_QUANTITY = "{quantity}"  # what the length of a step is called',
+        "# the highest even order of a derivative along each axis",
+        f"_ORDERS = {tuple_of([str(order) for order in form.orders])}",
+        "# multiple of Euler's contractive step up to which the scheme contracts",
+        f"_CONTRACTIVITY = {_number(form.scheme.contractivity)}",
+    ]
+    if form.scheme.pairs:
+        lines += _groups(derivation)
+    if form.layer is None:
+        lines += ["# whether the rates are affine in the state"]
+        return [
+            *lines,
+            f"_AFFINE = {form.affine}",
+            "# how far a rate reaches along each axis; whether all cells are alike",
+            f"_REACH = {tuple_of([str(reach) for reach in form.reach])}",
+            f"_UNIFORM = {form.uniform}",
+            "# the rates, by field",
+            f"_RATES = {tuple_of([_quoted(n) for n in derivation.program.rates.outputs])}",
+        ]
+    low, high = (_number(end) for end in form.slopes)
+    lines += ["# closure of the range of f'", f"_SLOPES = ({low}, {high})"]
+    largest = max(map(abs, form.values))
+    if form.layer.argument is None:
+        largest = float("inf")
+    return [*lines, "# the largest |f|", f"_LARGEST = {_number(largest)}"]
+
+
+def _groups(derivation: Derivation) -> list[str]:
+    """The components of the two groups of fields of a scheme of pairs."""
+    first = partners(derivation.model, derivation.model.scheme)
+    places: dict[bool, list[int]] = {True: [], False: []}
+    count = 0
+    for name, field in derivation.model.fields.items():
+        size = 1
+        for channel in field.shape:
+            size *= channel.size
+        places[name in first] += range(count, count + size)
+        count += size
+    return [
+        "# the components of the two groups of fields",
+        f"_FIRST = {places[True]}",
+        f"_SECOND = {places[False]}",
+    ]
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+def _number(value: float) -> str:
+    """A float as Python writes it; math.inf for an infinite one."""
+    return repr(value).replace("inf", "math.inf")
