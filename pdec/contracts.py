@@ -1,6 +1,6 @@
-"""What a plug-in declares: operators, boundaries, schemes.
+"""What a plug-in declares: operators, boundaries, schemes, targets.
 
-A plug-in is one file in ``operators/``, ``boundaries/`` or ``schemes/``.  It says one
+A plug-in is one file in ``operators/``, ``boundaries/``, ``schemes/`` or ``targets/``.  It says one
 thing and the compiler derives the rest: adjoint, tangent and stability code are never
 written by hand.  Plug-ins import this module and what lies below it, nothing above.
 """
@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol, TypeVar
 
 from pdec.model import Channel, GridAxis, Typed
 from pdec.source import Span
+from pdec.statements import Statement
+
+if TYPE_CHECKING:
+    from pdec.derive import Derivation
+    from pdec.targets.body import Module
 
 
 class Scope(Protocol):
@@ -103,7 +108,48 @@ class Scheme:
     steady: bool = False
 
 
-Plugin = TypeVar("Plugin", Operator, Boundary, Scheme)
+class SampleFunction(NamedTuple):
+    """A function of the module that a target writes: it works on samples.
+
+    Its name is one of ``runtime/generated.pyi``; the function named ``first``, if any,
+    has run before the statements.
+    """
+
+    name: str
+    doc: str
+    statements: tuple[Statement, ...]
+    first: str = ""
+
+
+class Written(NamedTuple):
+    """What a target has written: the functions in their order, others, tables."""
+
+    functions: list[str]
+    others: list[str]
+    tables: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a module runs on: how the functions on samples are written and driven.
+
+    ``write`` prints them.  ``driver`` names the files of ``runtime/`` that run them,
+    ``tools`` those that they call; they are pasted into the module, and provide what
+    ``runtime/driver.pyi`` lists.  ``needs`` is a package that the module imports, which
+    ``pip install pdec[needs]`` installs; ``in_file`` says that a module which is made
+    to be imported at once must lie in a file, for what it compiles to be kept.
+    """
+
+    name: str
+    doc: str
+    write: Callable[[Sequence[SampleFunction], Module, Derivation], Written]
+    driver: tuple[str, ...]
+    tools: tuple[str, ...] = ()
+    needs: str = ""
+    in_file: bool = False
+
+
+Plugin = TypeVar("Plugin", Operator, Boundary, Scheme, Target)
 
 
 def discover(package: str, kind: type[Plugin]) -> dict[str, Plugin]:

@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping
 
 from pdec import runtime, verdict
+from pdec.contracts import Target
 from pdec.derivation import header
 from pdec.derive import Derivation
 from pdec.mathematics import functions
@@ -22,28 +23,30 @@ from pdec.targets.layout import section
 from pdec.targets.names import Names
 
 
-def emit(derivation: Derivation, *, target: str, options: Mapping[str, float]) -> str:
+def emit(
+    derivation: Derivation, *, target: Target, options: Mapping[str, float]
+) -> str:
     """Write the module of a derived model."""
     model, features = derivation.model, features_of(derivation)
-    names = Names(runtime.reserved_names())
+    before, after = runtime.files(target.tools, target.driver)
+    names = Names(runtime.reserved_names((*before, *after)))
     program = derivation.program
     names.claim_globals(program.constants)
     names.claim(name for name in program.arrays if "~" not in name)
     private = {s.writes for s in program.penalty.statements}
     module = Module(program.arrays, model.axis_names, names, private=private)
-    mathematics = functions(derivation, module, features)
+    written = functions(derivation, module, features, target)
+    mathematics = [*written.functions, *written.others]
     pieces = [
-        *(runtime.paste(file, features) for file in runtime.BEFORE_MATHEMATICS),
+        *(runtime.paste(file, features) for file in before),
         constants(derivation, names),
         "\n\n\n".join([section("mathematics"), *mathematics]) + "\n",
-        tables(derivation, module),
-        model_record(derivation, target, options),
-        *(runtime.paste(file, features) for file in runtime.AFTER_MATHEMATICS),
-        *(runtime.paste(file, features) for file in runtime.STABILITY),
-        *(runtime.paste(file, features) for file in runtime.LAST),
+        tables(derivation, module, written.tables),
+        model_record(derivation, target.name, options),
+        *(runtime.paste(file, features) for file in after),
     ]
     head = (
-        f"{header(derivation, target, options)}\n\nfrom __future__ import annotations\n"
+        f"{header(derivation, target.name, options)}\n\nfrom __future__ import annotations\n"
     )
     body = "\n\n".join(piece for piece in pieces if piece)
     return f"{head}\n{runtime.imports(body)}\n{body}"

@@ -12,6 +12,7 @@ import sympy
 
 from pdec import verdict
 from pdec.adjoint import bar
+from pdec.contracts import SampleFunction, Target, Written
 from pdec.derive import Derivation
 from pdec.statements import Block, Map, Role, Statement
 from pdec.symbolic import Access, accesses
@@ -23,20 +24,17 @@ from pdec.targets.solves import residual_name
 SHARED = "(c: Arrays) -> None:"
 SHARED_VJP = "(c: Arrays, c_bar: Arrays) -> None:"
 SHARED_JVP = "(c: Arrays, c_dot: Arrays) -> None:"
-TILE = "(c: Arrays, v: Arrays) -> None:"
-TILE_VJP = "(c: Arrays, v: Arrays, c_bar: Arrays, v_bar: Arrays) -> None:"
-TILE_JVP = "(c: Arrays, v: Arrays, c_dot: Arrays, v_dot: Arrays) -> None:"
 STEP = "(n: int, c: Arrays, v: Arrays) -> None:"
-STEP_VJP = "(n: int, c: Arrays, v: Arrays, c_bar: Arrays, v_bar: Arrays) -> None:"
-STEP_JVP = "(n: int, c: Arrays, v: Arrays, c_dot: Arrays, v_dot: Arrays) -> None:"
 RESIDUAL_JVP = "(n: int, c: Arrays, v: Arrays, v_dot: Arrays) -> None:"
 AGAIN = "Recomputes what it reads of the forward step from the stored state."
 
 
-def functions(derivation: Derivation, module: Module, features: set[str]) -> list[str]:
+def functions(
+    derivation: Derivation, module: Module, features: set[str], target: Target
+) -> Written:
     """Write all functions of the mathematics, in reading order."""
     coordinates = _coordinates(derivation, module)
-    found = [
+    found: list[str | SampleFunction] = [
         _function(
             module,
             "_coefficients" + SHARED,
@@ -45,47 +43,47 @@ def functions(derivation: Derivation, module: Module, features: set[str]) -> lis
             coordinates=coordinates,
         ),
         *_residuals(derivation, module),
-        *_step(derivation, module),
+        *_step(derivation),
         *_combined(derivation, module),
     ]
     if "initial" in features:
-        found += _initial(derivation, module)
+        found += _initial(derivation)
     if "readout" in features:
-        readout = derivation.program.readout
-        found.append(
-            _function(module, "_readout" + TILE, "Read the last state out.", readout)
-        )
+        readout = derivation.program.readout.statements
+        found.append(SampleFunction("_readout", "Read the last state out.", readout))
     if "loss" in features:
-        found += _loss(derivation, module, readout="readout" in features)
+        found += _loss(derivation, readout="readout" in features)
     if "penalty" in features:
         found += _penalty(derivation, module)
-    return [*found, *verdict.functions(derivation, module)]
+    written = target.write(
+        [f for f in found if isinstance(f, SampleFunction)], module, derivation
+    )
+    texts = iter(written.functions)
+    own = [f if isinstance(f, str) else next(texts) for f in found]
+    rest = [*written.others, *verdict.functions(derivation, module)]
+    return written._replace(functions=own, others=rest)
 
 
-def _step(derivation: Derivation, module: Module) -> list[str]:
+def _step(derivation: Derivation) -> list[SampleFunction]:
     adjoint, tangent = derivation.adjoints["step"], derivation.tangents["step"]
     return [
-        _function(
-            module,
-            "_step" + STEP,
+        SampleFunction(
+            "_step",
             "Advance step n: the fields to their successors; "
             "fills ghost cells on the way.",
-            derivation.program.step,
+            derivation.program.step.statements,
         ),
-        _function(
-            module,
-            "_step_vjp" + STEP_VJP,
+        SampleFunction(
+            "_step_vjp",
             "Adjoint of _step: cotangents of the new fields to those of the old.\n\n"
             f"    {AGAIN}\n    ",
-            adjoint.recompute,
-            adjoint.block,
+            (*adjoint.recompute.statements, *adjoint.block.statements),
         ),
-        _function(
-            module,
-            "_step_jvp" + STEP_JVP,
+        SampleFunction(
+            "_step_jvp",
             "Tangent of _step: advances the fields and their tangents.",
-            tangent.block,
-            before=["    _step(n, c, v)"],
+            tangent.block.statements,
+            first="_step",
         ),
     ]
 
@@ -131,44 +129,38 @@ def _combined(derivation: Derivation, module: Module) -> list[str]:
     ]
 
 
-def _initial(derivation: Derivation, module: Module) -> list[str]:
+def _initial(derivation: Derivation) -> list[SampleFunction]:
     adjoint, tangent = derivation.adjoints["initial"], derivation.tangents["initial"]
     return [
-        _function(
-            module,
-            "_initial" + TILE,
+        SampleFunction(
+            "_initial",
             "Set the state at t = 0.",
-            derivation.program.initial,
+            derivation.program.initial.statements,
         ),
-        _function(
-            module,
-            "_initial_vjp" + TILE_VJP,
+        SampleFunction(
+            "_initial_vjp",
             "Adjoint of _initial: adds to the cotangents of inputs and parameters.",
-            adjoint.recompute,
-            adjoint.block,
+            (*adjoint.recompute.statements, *adjoint.block.statements),
         ),
-        _function(
-            module, "_initial_jvp" + TILE_JVP, "Tangent of _initial.", tangent.block
+        SampleFunction(
+            "_initial_jvp", "Tangent of _initial.", tangent.block.statements
         ),
     ]
 
 
-def _loss(derivation: Derivation, module: Module, *, readout: bool) -> list[str]:
+def _loss(derivation: Derivation, *, readout: bool) -> list[SampleFunction]:
     adjoint = derivation.adjoints["loss"]
     what = "_loss and _readout" if readout else "_loss"
     return [
-        _function(
-            module,
-            "_loss" + TILE,
+        SampleFunction(
+            "_loss",
             "The loss of each sample, from its last state.",
-            derivation.program.loss,
+            derivation.program.loss.statements,
         ),
-        _function(
-            module,
-            "_loss_vjp" + TILE_VJP,
+        SampleFunction(
+            "_loss_vjp",
             f"Adjoint of {what}: from the cotangent of the loss to the state's.",
-            adjoint.recompute,
-            adjoint.block,
+            (*adjoint.recompute.statements, *adjoint.block.statements),
         ),
     ]
 

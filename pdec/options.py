@@ -13,14 +13,15 @@ from pathlib import Path
 
 import click
 
-TARGETS = ("numpy",)
+from pdec.pipeline import TARGETS
+
 FORMATS = ("text", "json")
 
 model_path = click.Path(path_type=Path)
 
 target_option = click.option(
     "--target",
-    type=click.Choice(TARGETS),
+    type=click.Choice(tuple(TARGETS)),
     default="numpy",
     show_default=True,
     help="What the module runs on.",

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
+from pdec.contracts import Target, discover
 from pdec.derive import Derivation, derive_all
 from pdec.discrete import discretise
 from pdec.emit import emit, summarise
@@ -26,7 +27,7 @@ from pdec.resolve import resolve
 from pdec.source import Source, read
 from pdec.spelling import canonical
 
-TARGETS = ("numpy",)
+TARGETS = discover("pdec.targets", Target)
 Progress = Callable[[str], None]
 
 
@@ -88,7 +89,8 @@ def compile_source(
     if progress:
         progress("writing the module")
     with deep_recursion(source):
-        text = emit(derivation, target=target, options=dict(overrides or {}))
+        chosen, options = TARGETS[target], dict(overrides or {})
+        text = emit(derivation, target=chosen, options=options)
     return Compilation(derivation, text, summarise(derivation))
 
 

@@ -31,7 +31,7 @@ def constants(derivation: Derivation, names: Names) -> str:
     return "\n".join(lines) + "\n"
 
 
-def tables(derivation: Derivation, module: Module) -> str:
+def tables(derivation: Derivation, module: Module, more: Iterable[str] = ()) -> str:
     """Shapes and places of the arrays, for the machinery to allocate and fill."""
     model, arrays = derivation.model, derivation.program.arrays
     state = {n: arrays[n].padded_shape for n in model.fields}
@@ -77,7 +77,8 @@ def tables(derivation: Derivation, module: Module) -> str:
         blocks.append("# after these steps the loss is taken; it is the mean over them")
         blocks.append(f"_SNAPSHOTS = {steps}")
     blocks.append("\n".join(verdict.tables(derivation)))
-    return "\n".join([section("tables for the machinery below"), "", *blocks]) + "\n"
+    title = section("tables for the machinery below")
+    return "\n".join([title, "", *blocks, *more]) + "\n"
 
 
 def _implicit(derivation: Derivation) -> str:

@@ -46,18 +46,10 @@ FEATURES = (
     "walls",
 )
 
-# files in the order of pasting; a target replaces numpy_driver and tiles alone
+# files in the order of pasting; the target's own stand where its tools and driver do
 BEFORE_MATHEMATICS = ("types",)
-AFTER_MATHEMATICS = (
-    "interface",
-    "storage",
-    "checks",
-    "checkpoints",
-    "tiles",
-    "numpy_driver",
-    "implicit",
-    "selfcheck",
-)
+AFTER_MATHEMATICS = ("interface", "storage", "checks", "checkpoints", "threads")
+TEST = ("selfcheck",)
 STABILITY = (
     "guard",
     "stability",
@@ -91,7 +83,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+import numba
 import numpy as np
+from numba.extending import overload
 from numpy.typing import DTypeLike, NDArray
 from scipy.linalg import get_lapack_funcs
 from scipy.sparse import csc_array
@@ -121,10 +115,17 @@ def paste(file: str, features: Collection[str]) -> str:
     return f"{kept}\n" if kept else ""
 
 
-def reserved_names() -> frozenset[str]:
+def files(
+    tools: tuple[str, ...], driver: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the files before the mathematics of a target, and those behind it."""
+    behind = (*AFTER_MATHEMATICS, *driver, *TEST, *STABILITY, *LAST)
+    return (*BEFORE_MATHEMATICS, *tools), behind
+
+
+def reserved_names(files: Collection[str]) -> frozenset[str]:
     """Return the names that pasted text uses at top level, which no model may take."""
     names = {"annotations"}
-    files = (*BEFORE_MATHEMATICS, *AFTER_MATHEMATICS, *STABILITY, *LAST)
     for text in (IMPORTS, *(paste(file, FEATURES) for file in files)):
         for statement in ast.parse(text).body:
             names |= _bound_names(statement)

@@ -35,7 +35,7 @@ from pdec.runtime.generated import (
 )
 from pdec.runtime.tiles import (
     _begin,
-    _each_tile,
+    _over_tiles,
     _like_fields,
     _set_fields,
     _set_inputs,
@@ -60,7 +60,7 @@ def _final_state(run: _Run) -> Arrays:
         _advance(run, tile)
         _store_fields(tile, zT)
 
-    _each_tile(run, [2], work)
+    _over_tiles(run, [2], work)
     return zT
 
 
@@ -93,7 +93,7 @@ def _settled_state(run: _Run, tol: float) -> tuple[Arrays, Array, Array]:
             if not moving.any():
                 break
 
-    _each_tile(run, [2], work)
+    _over_tiles(run, [2], work)
     return z, step, reached
 
 
@@ -123,7 +123,7 @@ def _snapshots(run: _Run, every: int) -> Arrays:
                 number = -(-n // every)
                 _store_fields(tile, {name: z[number] for name, z in kept.items()})
 
-    _each_tile(run, [2], work)
+    _over_tiles(run, [2], work)
     return kept
 
 
@@ -142,7 +142,7 @@ def _readouts(run: _Run) -> Arrays:
         for name, values in kept.items():
             values[rows] = tile.v[name]
 
-    _each_tile(run, [2], work)
+    _over_tiles(run, [2], work)
     return kept
 
 
@@ -167,7 +167,7 @@ def _tangent(run: _Run, run_dot: _Run) -> Arrays:
             tile_dot.set_level(n + 1)
         _store_fields(tile_dot, zT_dot)
 
-    _each_tile(run, [2, 2], work)
+    _over_tiles(run, [2, 2], work)
     return zT_dot
 
 
@@ -214,7 +214,7 @@ def _losses(run: _Run, targets: Arrays) -> Array:
                 number = _SNAPSHOTS.index(n)
                 losses[rows, number] = _tile_losses(run, tile, targets, number)
 
-    _each_tile(run, [2], work)
+    _over_tiles(run, [2], work)
     return np.asarray(np.mean(losses, axis=1))
 
 
@@ -229,7 +229,7 @@ def _losses_along(run: _Run, snapshots: Arrays, targets: Arrays) -> Array:
             _set_fields({name: z[number] for name, z in snapshots.items()}, tile)
             values[rows] = _tile_losses(run, tile, targets)
 
-    _each_tile(run, [2], work)
+    _over_tiles(run, [2], work)
     return losses
 
 
@@ -366,7 +366,7 @@ def _sum_tiles(run: _Run, seed: _Seed, slots: int) -> _Cotangents:
             for name, value in part.items():
                 total[name] += value
 
-    _each_tile(run, [slots + 2, 2], work, fold)
+    _over_tiles(run, [slots + 2, 2], work, fold)
     return sums
 
 

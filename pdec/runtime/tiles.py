@@ -1,14 +1,9 @@
-"""Tiles: a few samples at a time, their buffers, and the threads that work them off."""
+"""Tiles: a few samples at a time, whose arrays stay in the cache, and their buffers."""
 
 from __future__ import annotations
 
-import contextvars
-import functools
 import math
-import os
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,13 +20,10 @@ from pdec.runtime.generated import (
     MODEL,
     _initial,
 )
+from pdec.runtime.threads import _each_tile
 from pdec.runtime.types import Arrays
 
-# --- tiles and their threads ---------------------------------------------------------
-
-# The batch is worked off in tiles of a few samples, whose arrays stay in the cache. A
-# tile reads the run and its own samples, writes those, and has partial sums of its own,
-# which are added in the order of the tiles: nothing depends on which tile runs when.
+# --- tiles ---------------------------------------------------------------------------
 
 # bytes of the largest array of a tile, a few of which should fit into the cache of a
 # core, and of all the states of a run through a tile
@@ -39,7 +31,7 @@ _ARRAY_BYTES = 1 << 18
 _STATES_BYTES = 1 << 26
 
 
-def _each_tile(
+def _over_tiles(
     run: _Run,
     levels: Sequence[int],
     work: Callable[..., Any],
@@ -47,61 +39,15 @@ def _each_tile(
 ) -> None:
     """Call work(rows, *spaces) for each tile, and fold(its result) in their order.
 
-    spaces are workspaces with so many levels each. A thread at work has its own, and
-    only as many results wait to be folded. An exception, Ctrl-C too, calls off the
-    tiles that have not begun.
+    spaces are workspaces with so many levels each.
     """
-    size = _tile_size(run.dtype)
-    tiles = [slice(a, min(a + size, run.batch)) for a in range(0, run.batch, size)]
-    most = _thread_count()
-    threads = min(most, len(tiles))
-    free = [[_workspace(run, n) for n in levels] for _ in range(threads)]
-
-    def task(rows: slice) -> Any:
-        spaces = free.pop()
-        try:
-            return work(rows, *spaces)
-        finally:
-            free.append(spaces)
-
-    receive = fold or (lambda result: None)
-    if threads == 1:
-        for rows in tiles:
-            receive(task(rows))
-        return
-    pool = _pool(os.getpid(), most)
-    waiting: deque[Future[Any]] = deque()
-    try:
-        for rows in tiles:
-            context = contextvars.copy_context()  # has the caller's np.errstate
-            waiting.append(pool.submit(context.run, task, rows))
-            if len(waiting) > threads:
-                receive(waiting.popleft().result())
-        while waiting:
-            receive(waiting.popleft().result())
-    finally:
-        for future in waiting:
-            future.cancel()
-
-
-@functools.cache
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Return the threads of this process: those of a parent do not survive a fork."""
-    return ThreadPoolExecutor(threads, thread_name_prefix=MODEL.name)
-
-
-def _thread_count() -> int:
-    """Return PDEC_NUM_THREADS, or as many as there are cores for this process."""
-    text = os.environ.get("PDEC_NUM_THREADS", "").strip()
-    if text:
-        if not text.isdecimal() or int(text) < 1:
-            raise ValueError(
-                f"PDEC_NUM_THREADS is {text!r}, expected a whole number >= 1"
-            )
-        return int(text)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    _each_tile(
+        run.batch,
+        _tile_size(run.dtype),
+        lambda: [_workspace(run, n) for n in levels],
+        lambda rows, spaces: work(rows, *spaces),
+        fold,
+    )
 
 
 def _tile_size(dtype: np.dtype[Any]) -> int:

@@ -7,8 +7,10 @@ preceded by the piece of the equation that it computes and its line in the sourc
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
+from pdec.contracts import SampleFunction, Target, Written
 from pdec.statements import Clear, Fold, Ghost, Linear, Map, Solve, Statement
 from pdec.symbolic import accesses, negative
 from pdec.targets import ghosts, solves
@@ -16,6 +18,9 @@ from pdec.targets.body import Body, Module
 from pdec.targets.layout import INDENT, comment, unpack
 from pdec.targets.reductions import reduce
 from pdec.targets.shared import map_shared
+
+if TYPE_CHECKING:
+    from pdec.derive import Derivation
 
 
 class Function(Body):
@@ -96,3 +101,38 @@ class Function(Body):
                 "np.subtract" if minus else "np.add", [target, value], target
             )
         self.lines += writer.lines
+
+
+def write(
+    functions: Sequence[SampleFunction], module: Module, derivation: Derivation
+) -> Written:
+    """Write the functions on tiles of samples."""
+    del derivation
+    texts = []
+    for each in functions:
+        function = Function(module, f"def {each.name}{_signature(each.name)}", each.doc)
+        if each.first:
+            function.lines.append(f"{INDENT}{each.first}(n, c, v)")
+        function.add_all(each.statements)
+        texts.append(function.text())
+    return Written(texts, [], [])
+
+
+def _signature(name: str) -> str:
+    """The arguments of a function, which its name tells."""
+    number = "n: int, " if name.startswith("_step") else ""
+    more = ""
+    for mark in ("bar", "dot"):
+        if name.endswith({"bar": "_vjp", "dot": "_jvp"}[mark]):
+            more = f", c_{mark}: Arrays, v_{mark}: Arrays"
+    return f"({number}c: Arrays, v: Arrays{more}) -> None:"
+
+
+PLUGINS = (
+    Target(
+        name="numpy",
+        doc="NumPy alone, on tiles of samples that stay in the cache",
+        write=write,
+        driver=("tiles", "numpy_driver", "implicit"),
+    ),
+)

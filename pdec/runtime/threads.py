@@ -1,0 +1,83 @@
+"""Tiles of the batch, and the threads that work them off."""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import os
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from pdec.runtime.generated import MODEL
+
+# --- threads -------------------------------------------------------------------------
+
+# The batch is worked off in tiles of a few samples. A tile reads the run and its own
+# samples, writes those, and has partial sums of its own, which are added in the order
+# of the tiles: nothing depends on which tile runs when.
+
+
+def _each_tile(
+    batch: int,
+    size: int,
+    space: Callable[[], Any],
+    work: Callable[[slice, Any], Any],
+    fold: Callable[[Any], None] | None = None,
+) -> None:
+    """Call work(rows, space) for each tile of a size, and fold(its result) in order.
+
+    A thread at work has a space of its own, and only as many results wait to be folded.
+    An exception, Ctrl-C too, calls off the tiles that have not begun.
+    """
+    tiles = [slice(a, min(a + size, batch)) for a in range(0, batch, size)]
+    most = _thread_count()
+    threads = min(most, len(tiles))
+    free = [space() for _ in range(threads)]
+
+    def task(rows: slice) -> Any:
+        own = free.pop()
+        try:
+            return work(rows, own)
+        finally:
+            free.append(own)
+
+    receive = fold or (lambda result: None)
+    if threads == 1:
+        for rows in tiles:
+            receive(task(rows))
+        return
+    pool = _pool(os.getpid(), most)
+    waiting: deque[Future[Any]] = deque()
+    try:
+        for rows in tiles:
+            context = contextvars.copy_context()  # has the caller's np.errstate
+            waiting.append(pool.submit(context.run, task, rows))
+            if len(waiting) > threads:
+                receive(waiting.popleft().result())
+        while waiting:
+            receive(waiting.popleft().result())
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+@functools.cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Return the threads of this process: those of a parent do not survive a fork."""
+    return ThreadPoolExecutor(threads, thread_name_prefix=MODEL.name)
+
+
+def _thread_count() -> int:
+    """Return PDEC_NUM_THREADS, or as many as there are cores for this process."""
+    text = os.environ.get("PDEC_NUM_THREADS", "").strip()
+    if text:
+        if not text.isdecimal() or int(text) < 1:
+            raise ValueError(
+                f"PDEC_NUM_THREADS is {text!r}, expected a whole number >= 1"
+            )
+        return int(text)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
