@@ -8,13 +8,15 @@ is missing (Roache 2002, "Code verification by the method of manufactured soluti
     dz/dt = F(z) + S,       S = ∂z_m/∂t - F(z_m),       so that  z = z_m.
 
 Along a periodic axis z_m is a wave; beside walls a polynomial makes it satisfy
-a u + b ∂u/∂n = g.  Parameters and inputs become numbers and smooth functions.
+their conditions.  Parameters and inputs become numbers and smooth functions.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import sympy
@@ -36,6 +38,9 @@ from pdec.symbolic import (
 
 _KINKS = (Maximum, Minimum, Select, Step, sympy.Abs, sympy.sign)
 _MEAN, _SWING, _LEAN = 0.6, 0.2, 0.1  # of z_m: its level, its wave, its rise to a wall
+
+
+Walls = dict[tuple[str, str, int], tuple[Condition, ...]]
 
 
 class Unsuitable(Exception):
@@ -61,9 +66,9 @@ def manufacture(model: Model, pace: float) -> Manufactured:
     """
     given = {name: _given(v, model) for name, v in _arrays(model).items()}
     solution: dict[str, sympy.Expr] = {}
-    walls: dict[tuple[str, str, int], Condition] = dict(model.boundaries)
+    walls = dict(model.boundaries)
     for number, name in enumerate(model.fields):
-        solution[name] = _solution(name, number, model, walls, pace)
+        solution[name] = _solution(name, number, model, given, walls, pace)
     inside = _Continuous(model, solution, given)
     evolution = {}
     for name, value in model.evolution.items():
@@ -121,7 +126,8 @@ def _solution(
     name: str,
     number: int,
     model: Model,
-    walls: dict[tuple[str, str, int], Condition],
+    given: Mapping[str, sympy.Expr],
+    walls: Walls,
     pace: float,
 ) -> sympy.Expr:
     """z_m of a field; ``walls`` gets the g that z_m has there."""
@@ -132,35 +138,54 @@ def _solution(
     walled = [axis for axis in model.axes.values() if not axis.periodic]
     level = sympy.Float(_MEAN)
     for axis in model.axes.values():
-        sides = [walls[name, axis.name, side] for side in (-1, 1)]
         if axis.periodic:
             wave *= sympy.sin(2 * sympy.pi * _share(axis) + phase)
             continue
-        pairs = [(_number(c.amplitude, model), _number(c.slope, model)) for c in sides]
-        wave *= _between_walls(axis, pairs, phase)
         lean = _LEAN if len(walled) == 1 else 0.0  # else it would vary along a wall
         level += lean * _share(axis)
-        for side, condition, (a, b) in zip((-1, 1), sides, pairs, strict=True):
-            here = _MEAN + (lean if side > 0 else 0.0)
-            g = a * here + b * side * lean / (axis.high - axis.low)
-            walls[name, axis.name, side] = replace(condition, value=sympy.Float(g))
+        found: list[_Wall] = []
+        for side in (-1, 1):
+            scale = side / (axis.high - axis.low)  # ∂u/∂n = scale ∂u/∂ξ
+            flat = (_MEAN + (lean if side > 0 else 0.0), lean * scale)
+            changed = []
+            for condition in walls[name, axis.name, side]:
+                a = [_number(factor, model, given) for factor in condition.factors]
+                found.append(_Wall(max(side, 0), scale, a))
+                g = sum(x * y for x, y in zip(a, flat, strict=False))
+                changed.append(replace(condition, value=sympy.Float(g)))
+            walls[name, axis.name, side] = tuple(changed)
+        wave *= _between_walls(axis, found, phase)
     return level + wave
 
 
-def _between_walls(
-    axis: GridAxis, pairs: list[tuple[float, float]], phase: sympy.Expr
-) -> sympy.Expr:
-    """sin(2ξ + φ) + c₀ + c₁ ξ + c₂ ξ² with a u + b ∂u/∂n = 0 at both ends."""
-    rows, missing = [], []
-    for (a, b), at, outward in zip(pairs, (0.0, 1.0), (-1.0, 1.0), strict=True):
-        slope = b * outward / (axis.high - axis.low)
-        rows.append([a, a * at + slope, a * at**2 + 2.0 * slope * at])
-        angle = 2.0 * at + float(phase)
-        missing.append(-a * math.sin(angle) - 2.0 * slope * math.cos(angle))
-    found = np.linalg.lstsq(np.array(rows), np.array(missing), rcond=None)[0]
-    c = [sympy.Float(value) for value in found]
+class _Wall(NamedTuple):
+    """Σ_k a_k ∂^k u/∂n^k = g at ξ = place, where ∂u/∂n = scale ∂u/∂ξ."""
+
+    place: int
+    scale: float
+    a: list[float]
+
+
+def _between_walls(axis: GridAxis, walls: list[_Wall], phase: sympy.Expr) -> sympy.Expr:
+    """sin(2ξ + φ) + Σ_m c_m ξ^m that satisfies the conditions with g = 0."""
+    powers = range(len(walls) + 1)
+    x = sympy.Symbol("x")
+    shapes = [sympy.sin(2 * x + phase), *(x**m for m in powers)]
+    table = [
+        [
+            sum(
+                a * wall.scale**k * float(shape.diff(x, k).subs(x, wall.place))
+                for k, a in enumerate(wall.a)
+            )
+            for shape in shapes
+        ]
+        for wall in walls
+    ]
+    rows = np.array(table)
+    found = np.linalg.lstsq(rows[:, 1:], -rows[:, 0], rcond=None)[0]
     place = _share(axis)
-    return sympy.sin(2 * place + phase) + c[0] + c[1] * place + c[2] * place**2
+    bent = sympy.Add(*(sympy.Float(c) * place**m for m, c in enumerate(found)))
+    return sympy.sin(2 * place + phase) + bent
 
 
 def _share(axis: GridAxis) -> sympy.Expr:
@@ -169,15 +194,12 @@ def _share(axis: GridAxis) -> sympy.Expr:
     return (coordinate - axis.low) / sympy.Float(axis.high - axis.low)
 
 
-def _number(expr: sympy.Expr, model: Model) -> float:
-    """A number of a boundary condition, with the parameters' initial values."""
-    values: dict[sympy.Symbol, float] = {}
-    for symbol in expr.free_symbols:
-        if isinstance(symbol, Access) and symbol.array in model.params:
-            values[symbol] = model.params[symbol.array].init.first
-        elif isinstance(symbol, Constant):
-            values[symbol] = model.constants.get(str(symbol.name), math.nan)
-    found = expr.xreplace({s: sympy.Float(v) for s, v in values.items()})
+def _number(expr: sympy.Expr, model: Model, given: Mapping[str, sympy.Expr]) -> float:
+    """A factor of a boundary condition, with the parameters' values."""
+    values = dict(given)
+    values.update({n: sympy.Float(v) for n, v in model.constants.items()})
+    names = {s: s.array if isinstance(s, Access) else s.name for s in expr.free_symbols}
+    found = expr.xreplace({s: values.get(n, sympy.nan) for s, n in names.items()})
     if not found.is_number or not math.isfinite(float(found)):
         raise Unsuitable("its boundary conditions vary along the wall")
     return float(found)

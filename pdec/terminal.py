@@ -45,6 +45,31 @@ def spinner(title: str) -> Iterator[Callable[[str], None]]:
         status.stop()
 
 
+@contextlib.contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[float], None]]:
+    """Show how much is done, on a terminal, once the work proves to be long.
+
+    Yields the function that is told the share of the work, from 0 to 1.
+    """
+    if not sys.stderr.isatty():
+        yield lambda share: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    progress = Progress(console=Console(stderr=True), transient=True)
+    task = progress.add_task(title, total=1.0)
+    timer = threading.Timer(SPINNER_DELAY, progress.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield lambda share: progress.update(task, completed=share)
+    finally:
+        timer.cancel()
+        timer.join()
+        progress.stop()
+
+
 def report(error: PdecError) -> None:
     """Write an error of the user's to stderr."""
     text = str(error)

@@ -82,7 +82,7 @@ def selfcheck(seed: int = 0) -> SelfCheck:
         scale = _scales(point, rng)
         for name, value in point["params"].items():
             change = scale["params"][name] * rng.standard_normal(value.shape)
-            point["params"][name] = _within(MODEL.params[name], value, change)
+            point["params"][name] = _in_bounds(MODEL.params[name], value, change)
         rows = [
             *_dot_tests(point, scale, rng),
             _tangent_test(point, scale, rng),
@@ -272,7 +272,7 @@ def _overflow(point: _Point) -> str:
     return f"state from random data: not finite at step {first}"
 
 
-def _within(variable: Variable, value: Array, change: Array) -> Array:
+def _in_bounds(variable: Variable, value: Array, change: Array) -> Array:
     """Return value ± change, or value, whichever is first within the bounds."""
     low, high = variable.low, variable.high
     up, down = value + change, value - change
