@@ -45,9 +45,7 @@ def emit(
         model_record(derivation, target.name, options),
         *(runtime.paste(file, features) for file in after),
     ]
-    head = (
-        f"{header(derivation, target.name, options)}\n\nfrom __future__ import annotations\n"
-    )
+    head = f"{header(derivation, target.name, options)}\n\nfrom __future__ import annotations\n"
     body = "\n\n".join(piece for piece in pieces if piece)
     return f"{head}\n{runtime.imports(body)}\n{body}"
 

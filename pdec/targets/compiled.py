@@ -13,22 +13,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pdec.adjoint import BAR
-from pdec.statements import Array, Role, Statement, successor
+from pdec.statements import Array, Axis, Role, Statement, successor
 from pdec.symbolic import TIME
 from pdec.targets.body import MARKS, Module, split_mark
-from pdec.targets.layout import INDENT, unpack
+from pdec.targets.layout import INDENT, call, unpack
 from pdec.targets.loops import Loops
 from pdec.targets.nests import carried_arrays, scalars, schedule
 
 ACTIVE = (Role.PARAM, Role.COEFFICIENT)
+# numbers that begin at a multiple of 64 bytes, which is one vector, or two
+VECTOR = 16
 OF_ONE_SAMPLE = (Role.INPUT, Role.TARGET, Role.WORK, Role.READOUT, Role.LOSS)
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A function to be: its first line, what it does, and what it returns, if at all."""
+    """A function to be: its signature, what it does, and what it returns, if at all."""
 
-    head: str
+    name: str
+    arguments: tuple[str, ...]
+    tail: str
     doc: str
     statements: tuple[Statement, ...]
     result: str = ""
@@ -41,6 +45,14 @@ class Kernels:
     module: Module
     margins: dict[str, int]
     used: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    touched: set[str] = field(default_factory=set)
+
+    def length(self, axis: Axis) -> int:
+        """The length of an axis with its margins, for vectors to begin rows."""
+        length = axis.size + 2 * self.margins.get(axis.name, 0)
+        aligned = self.margins.get(axis.name, 0) % VECTOR == 0
+        last = axis.name == self.module.axes[-1]
+        return -(-length // VECTOR) * VECTOR if last and aligned else length
 
     @property
     def arrays(self) -> Mapping[str, Array]:
@@ -68,6 +80,10 @@ class Kernels:
         grid = bool(names & set(self.module.axes))
         return array.role in ACTIVE and grid and TIME not in names
 
+    def adds_to(self, name: str) -> bool:
+        """Whether a function adds to the cotangents of a shared array."""
+        return name + BAR in self.touched
+
     def texts(self, kernels: Iterable[Kernel]) -> list[str]:
         """Write the functions; what is an array in one depends on the others."""
         listed = list(kernels)
@@ -79,6 +95,7 @@ class Kernels:
             body = Loops(self.module, self.margins, numbers)
             body.add_all(pieces)
             bodies.append(body)
+        self.touched = {name for body in bodies for name in body.touched}
         self.used = {mark: self._used(mark, bodies) for mark in MARKS}
         return [self._text(k, b) for k, b in zip(listed, bodies, strict=True)]
 
@@ -87,7 +104,9 @@ class Kernels:
         touched = {name for body in bodies for name in body.touched - body.scalars}
         found = self.of(Role.STATE)
         for name, array in self.arrays.items():
-            given = array.role is Role.INPUT or (array.role is Role.TARGET and not mark)
+            given = array.role is Role.INPUT or (
+                array.role in (Role.TARGET, Role.READOUT) and not mark
+            )
             if array.role in OF_ONE_SAMPLE and (given or name + mark in touched):
                 found.append(name)
         return tuple(found)
@@ -100,8 +119,8 @@ class Kernels:
         lines += body.lines
         if kernel.result:
             lines.append(f"{INDENT}return {body.local(kernel.result)}[()]")
-        text = "\n".join([f'{INDENT}"""{kernel.doc}"""', *lines])
-        return f"@_compiled\ndef {kernel.head}:\n{text}"
+        head = call(f"def {kernel.name}", list(kernel.arguments), "", kernel.tail)
+        return "\n".join(["@_compiled", *head, f'{INDENT}"""{kernel.doc}"""', *lines])
 
     def _rank(self, name: str) -> tuple[str, int]:
         base, mark = split_mark(name)
@@ -122,5 +141,3 @@ class Kernels:
                 return f"v{kind}[{nexts.index(base)}][{there}]"
             return f"v{kind}[{fields.index(base)}][{here}]"
         return f"v{kind}[{self.used[mark].index(base)}]"
-
-

@@ -1,6 +1,6 @@
 """Compiled functions that bring the arrays of a sample in and take its results out.
 
-    z0 (batch, 128)  →  z[here, j0] = z0[s, j0 - 3]      for j0 in the cells of z
+z0 (batch, 128)  →  z[here, j0] = z0[s, j0 - 3]      for j0 in the cells of z
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ def copies(kernels: Kernels, along: Collection[str]) -> list[str]:
     fields = list(enumerate(kernels.of(Role.STATE)))
     inputs = list(enumerate(kernels.of(Role.INPUT)))
     targets = list(enumerate(kernels.of(Role.TARGET)))
-    v, v_bar = kernels.used[""].index, kernels.used["~bar"].index
+    readouts = list(enumerate(kernels.of(Role.READOUT)))
+    v, v_bar, v_dot = (kernels.used[mark].index for mark in ("", "~bar", "~dot"))
     shared = list(enumerate(kernels.shared()))
 
     def own(name: str) -> Cells:
@@ -30,16 +31,32 @@ def copies(kernels: Kernels, along: Collection[str]) -> list[str]:
         return _cells(kernels, name, ghosts=True)
 
     found = {
-        ("_take_state(s, here, z, v)", "Copy sample s of z to a level of its fields."): [
+        (
+            "_take_state(s, here, z, v)",
+            "Copy sample s of z to a level of its fields.",
+        ): [
             _move(own(f), f"v[{k}]", ["here"], "=", f"z[{k}]", ["s"]) for k, f in fields
         ],
-        ("_give_state(s, here, v, z)", "Copy a level of the fields to sample s of z."): [
+        (
+            "_give_state(s, here, v, z)",
+            "Copy a level of the fields to sample s of z.",
+        ): [
             _move(own(f), f"v[{k}]", ["here"], "=", f"z[{k}]", ["s"], out=True)
             for k, f in fields
         ],
         ("_take_inputs(s, x, v)", "Copy the inputs of sample s, or those of all."): [
             _move(own(i), f"v[{v(i)}]", [], "=", f"x[{k}]", [f"s % len(x[{k}])"])
             for k, i in inputs
+        ],
+        ("_take_tangents(s, x, v_dot)", "Copy tangents of inputs likewise."): [
+            _move(
+                own(i), f"v_dot[{v_dot(i)}]", [], "=", f"x[{k}]", [f"s % len(x[{k}])"]
+            )
+            for k, i in inputs
+        ],
+        ("_give_readouts(s, v, out)", "Copy the readouts to sample s of out."): [
+            _move(own(r), f"v[{v(r)}]", [], "=", f"out[{k}]", ["s"], out=True)
+            for k, r in readouts
         ],
         ("_give_inputs(s, v_bar, x_bar)", "Add to the cotangents of the inputs."): [
             _move(
@@ -92,7 +109,7 @@ def copies(kernels: Kernels, along: Collection[str]) -> list[str]:
                 f"{_at(f'c_bar[{k}]', [], whole(c))} = 0.0",
             )
             for k, c in shared
-            if kernels.summed_in_cells(c)
+            if kernels.summed_in_cells(c) and kernels.adds_to(c)
         ],
     }
     return [

@@ -17,7 +17,7 @@ import sympy
 
 from pdec.functions import Maximum, Minimum, Select, Step, softplus
 from pdec.notation import factor_key
-from pdec.statements import Array, Clear, Fold, Ghost, GhostRow, Map, Role
+from pdec.statements import Array, Axis, Clear, Map, Role
 from pdec.symbolic import (
     BATCH,
     TIME,
@@ -25,12 +25,14 @@ from pdec.symbolic import (
     Constant,
     Equal,
     IndexValue,
+    accesses,
+    ghosts_of,
     negative,
 )
 from pdec.targets.body import LEVEL, Body, Module, split_mark
 from pdec.targets.inline import POWER, PRODUCT, SUM, UNARY, Inline
 from pdec.targets.layout import INDENT, WIDTH, comment
-from pdec.targets.nests import Nest, Piece
+from pdec.targets.nests import Nest, Piece, axis_of
 from pdec.targets.shared import shortened
 
 FUNCTIONS: dict[type, str] = {
@@ -98,7 +100,7 @@ class Numbers(Inline):
 
 def constant(expr: sympy.Expr) -> bool:
     """Whether an expression is known before the run: no element, no index."""
-    if expr.atoms(Access, IndexValue, Cell) or expr.has(LEVEL):
+    if expr.atoms(Access, IndexValue) or expr.has(LEVEL):
         return False
     return not any(c.name.startswith("part~") for c in expr.atoms(Constant))
 
@@ -113,7 +115,8 @@ class Loops(Body):
         self.margins = margins
         self.scalars = scalars
         self.touched: set[str] = set()
-        self._said: set[str] = set()
+        self.here: dict[Access, str] = {}
+        self._said = ""
 
     # --- names and places
 
@@ -127,17 +130,20 @@ class Loops(Body):
 
     def index(self, name: str) -> str:
         """The variable that runs over an index."""
-        return name if name in self.margins else self.module.names(f"{name}~index")
+        axis = axis_of(name)
+        return axis if axis in self.margins else self.module.names(f"{name}~index")
 
     def element(self, access: Access) -> str:
         """An element of an array at the running index."""
         name, array = self.local(access.array), self.module.array(access.array)
         if access.array in self.scalars:
             return name
+        if access in self.here:
+            return self.here[access]
         places = []
         for axis, (place, offset) in zip(array.axes, access.index, strict=True):
             if axis.name != BATCH:
-                places.append(self._place(place, offset))
+                places.append(self._place(axis, place, offset))
         if places:
             return f"{name}[{', '.join(places)}]"
         return f"{name}[()]" if self.writable(access.array) else name
@@ -146,11 +152,16 @@ class Loops(Body):
         """Whether a number lives in an array of its own: all but shared values do."""
         return self.module.array(name).per_sample or name.endswith("~bar")
 
-    def _place(self, place: str, offset: int) -> str:
+    def _place(self, axis: Axis, place: str, offset: int) -> str:
+        margin = self.margins.get(axis.name, 0)
         if place == TIME:
             return "n"
         if place.isdigit():
             return place
+        if place.endswith("_low"):
+            return str(margin + offset)
+        if place.endswith("_high"):
+            return str(margin + axis.size - 1 + offset)
         index = self.index(place)
         sign = "-" if offset < 0 else "+"
         return f"{index} {sign} {abs(offset)}" if offset else index
@@ -161,7 +172,7 @@ class Loops(Body):
             return self.element(symbol)
         if isinstance(symbol, IndexValue):
             index = self.index(symbol.index_name)
-            margin = self.margins.get(symbol.index_name, 0)
+            margin = self.margins.get(axis_of(symbol.index_name), 0)
             return f"real({index} - {margin})" if margin else f"real({index})"
         if symbol == LEVEL:
             return "real(n)"
@@ -174,40 +185,30 @@ class Loops(Body):
         for piece in pieces:
             if isinstance(piece, Nest):
                 self._nest(piece)
-            elif isinstance(piece, Ghost):
-                self._say([piece])
-                self._fill(piece)
-            elif isinstance(piece, Fold):
-                self._say([piece])
-                self._fold(piece)
             else:
                 self._clear_ghosts(piece)
 
-    def _say(self, pieces: Iterable[Ghost | Fold | Map], indent: str = INDENT) -> None:
-        """Say which pieces of the equation come next."""
-        said = None
-        for piece in pieces:
-            origin = piece.origin
-            place = f"  ({origin.location})" if origin.location else ""
-            words = f"{origin.text}{place}"
-            if words != said and origin.text:
-                self.lines.append(comment(words, indent))
-            said = words
+    def _say(self, maps: Iterable[Map]) -> None:
+        """Say which pieces of the equation come next, each once."""
+        for statement in maps:
+            text, location = statement.origin
+            words = f"{text}  ({location})" if location else text
+            if words != self._said and text:
+                self.lines.append(comment(words))
+            self._said = words
 
     def _nest(self, nest: Nest) -> None:
+        maps = [self.numbered(m) for m in nest.maps]
+        self._say(maps)
         for statement in nest.cleared:
             self._start(statement)
-        maps = [self.numbered(m) for m in nest.maps]
         inner = nest.indices[-1] if nest.indices else ""
         sums = {
             number: self.module.names(f"sum~{number + 1}")
             for number, m in enumerate(maps)
             if inner and inner not in m.target.indices
         }
-        if not nest.gathered:
-            self._say(maps)
-        else:
-            self._say(maps)
+        if nest.gathered:
             maps = [replace(maps[0], expr=sympy.Add(*(m.expr for m in maps)))]
         sizes = {k: v for m in nest.maps for k, v in self.sizes(m).items()}
         indent = INDENT
@@ -219,19 +220,47 @@ class Loops(Body):
             bounds = self._bounds(name, sizes[name], nest.gathered)
             self.lines.append(f"{indent}for {self.index(name)} in {bounds}:")
             indent += INDENT
+        kept = self._read_again(maps)
         for number, statement in enumerate(maps):
-            self._assign(statement, indent, sums.get(number))
+            name = statement.writes
+            if name not in kept:
+                self._assign(statement, indent, sums.get(number))
+                continue
+            element = self.element(statement.target)
+            self.here[statement.target] = self.module.names(f"{name}~here")
+            self._assign(statement, indent, None)
+            if not any(m.writes == name for m in maps[number + 1 :]):
+                here = self.here[statement.target]
+                self.lines.append(f"{indent}{element} = {here}")
+        self.here.clear()
         for number, total in sums.items():
             self._deposit(maps[number], total, indent[: -len(INDENT)])
 
-    def _bounds(self, name: str, size: int, gathered: str) -> str:
-        if name not in self.margins:
-            return f"range({size})"
-        margin, ghosts = self.margins[name], 0
+    def _read_again(self, maps: list[Map]) -> set[str]:
+        """Arrays that are set and read again at the same cell: by way of a number.
+
+        Else the compiled code would load again what was stored, as another array might
+        overlap it.
+        """
+        found: set[str] = set()
+        made: dict[str, Access] = {}
+        for statement in maps:
+            for access in accesses(statement.expr):
+                if made.get(access.array) == access:
+                    found.add(access.array)
+            if not statement.accumulate and statement.target.index:
+                made.setdefault(statement.writes, statement.target)
+        return found - self.scalars
+
+    def _bounds(self, index: str, extent: int, gathered: str = "") -> str:
+        axis = axis_of(index)
+        low = self.margins.get(axis, 0) - ghosts_of(index)
+        high = low + extent
         if gathered:
-            array = self.module.array(gathered)
-            ghosts = next((a.ghosts for a in array.axes if a.name == name), 0)
-        return f"range({margin - ghosts}, {margin + size + ghosts})"
+            axes = self.module.array(gathered).axes
+            ghosts = next((a.ghosts for a in axes if a.name == axis), 0)
+            low, high = low - ghosts, high + ghosts
+        return f"range({low}, {high})" if low else f"range({high})"
 
     def _start(self, statement: Map) -> None:
         """Set what a sum is added to, to zero."""
@@ -239,7 +268,7 @@ class Loops(Body):
         sizes = self.sizes(statement)
         for name in statement.target.indices:
             if name not in (BATCH, TIME):
-                bounds = self._bounds(name, sizes[name], "")
+                bounds = self._bounds(name, sizes[name])
                 self.lines.append(f"{indent}for {self.index(name)} in {bounds}:")
                 indent += INDENT
         start = "-np.inf" if statement.maximum else "0.0"
@@ -281,32 +310,6 @@ class Loops(Body):
 
     # --- ghost cells
 
-    def _fill(self, ghost: Ghost) -> None:
-        """Set each ghost cell from the cells it depends on, from the wall outwards."""
-        indent, before, behind = self._across(ghost.array, ghost.axis)
-        name = self.local(ghost.array)
-        for place, row in self._rows(ghost):
-            expr = row.value
-            for number, (side, distance, weight) in enumerate(row.cells):
-                cell = self._layer(ghost, side, distance)
-                expr += weight * Cell(f"{name}[{before}{cell}{behind}]", number)
-            left = f"{name}[{before}{place}{behind}]"
-            value = Named(self.refer)(expr) if expr != 0 else "real(0.0)"
-            self.lines.append(f"{indent}{left} = {value}")
-
-    def _fold(self, statement: Fold) -> None:
-        """Add each ghost cell's cotangent to the cells that the ghost was filled from."""
-        ghost = statement.ghost
-        indent, before, behind = self._across(statement.array, ghost.axis)
-        name = self.local(statement.array)
-        for place, row in self._rows(ghost):
-            source = Cell(f"{name}[{before}{place}{behind}]", 0)
-            for side, distance, weight in row.cells:
-                left = f"{name}[{before}{self._layer(ghost, side, distance)}{behind}]"
-                minus = negative(weight)
-                value = Named(self.refer)((-weight if minus else weight) * source)
-                self.lines.append(f"{indent}{left} {'-' if minus else '+'}= {value}")
-
     def _clear_ghosts(self, clear: Clear) -> None:
         """Leave zero where cotangents were, so that a gather may read there."""
         name, array = self.local(clear.array), self.module.array(clear.array)
@@ -344,43 +347,3 @@ class Loops(Body):
             "".join(f"{i}, " for i in before),
             "".join(f", {i}" for i in behind),
         )
-
-    def _rows(self, ghost: Ghost) -> list[tuple[int, GhostRow]]:
-        """The position of each ghost cell along the axis, with its row."""
-        axis = self._axis(ghost)
-        margin = self.margins[ghost.axis]
-        low = [(margin - 1 - k, row) for k, row in enumerate(ghost.low)]
-        high = [(margin + axis + k, row) for k, row in enumerate(ghost.high)]
-        return low + high
-
-    def _layer(self, ghost: Ghost, side: int, distance: int) -> int:
-        margin, size = self.margins[ghost.axis], self._axis(ghost)
-        return margin + distance if side < 0 else margin + size - 1 - distance
-
-    def _axis(self, ghost: Ghost) -> int:
-        array = self.module.array(ghost.array)
-        return next(a.size for a in array.axes if a.name == ghost.axis)
-
-
-class Cell(sympy.Symbol):
-    """A cell that is written as it is called; ``number`` keeps the order of a row."""
-
-    def __new__(cls, written: str, number: int) -> Cell:
-        cell: Cell = sympy.Symbol.__xnew__(cls, written, real=True)
-        return cell
-
-
-class Named(Numbers):
-    """Prints expressions that contain cells beside elements and constants."""
-
-    def _write(self, expr: sympy.Expr) -> tuple[int, str]:
-        if isinstance(expr, Cell):
-            return ATOM, str(expr.name)
-        return super()._write(expr)
-
-
-def layout_of(array: Array, margins: Mapping[str, int]) -> tuple[int, ...]:
-    """Lengths of an array with its margins, without the batch axis."""
-    return tuple(
-        a.size + 2 * margins.get(a.name, 0) for a in array.axes if a.name != BATCH
-    )

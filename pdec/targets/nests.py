@@ -31,13 +31,14 @@ _SINGULAR = (sympy.log, sympy.tan, Select)
 class Nest:
     """Loops over ``indices``, the last one innermost, around the maps.
 
-    ``gathered`` is the array whose ghost cells the loops cover as well.  An array in
-    ``cleared`` is zero before the loops.
+    ``gathered`` is the array whose ghost cells the loops cover as well.  What a map in
+    ``cleared`` sets is zero before the loops.  Nothing joins a nest that is ``fixed``.
     """
 
     indices: tuple[str, ...]
     maps: list[Map]
     gathered: str = ""
+    fixed: bool = False
     cleared: list[Map] = field(default_factory=list)
 
     def reads(self) -> set[str]:
@@ -54,39 +55,36 @@ class Nest:
         return all(m.accumulate for m in sets) and name not in self.reads()
 
 
-Piece = Nest | Ghost | Fold | Clear
+Piece = Nest | Clear
 
 
 def schedule(
     statements: Iterable[Statement], arrays: Mapping[str, Array], axes: tuple[str, ...]
 ) -> list[Piece]:
-    """Group the statements of a function into nests, in an order that keeps its sense."""
-    listed = [_of_one_sample(statement) for statement in statements]
-    scattered = {
-        s.writes for s in listed if isinstance(s, Map) and s.target.offsets
-    }
+    """Group the statements of a function into nests, in an order that changes nothing."""
+    listed = list(statements)
+    scattered = {s.writes for s in listed if isinstance(s, Map) and s.target.offsets}
     pieces: list[Piece] = []
     for number, statement in enumerate(listed):
         if isinstance(statement, Clear):
-            if statement.ghosts_only:
-                continue  # they are zero: see the module's docstring
-            pieces.append(_zero(statement, arrays, axes))
+            if not statement.ghosts_only:  # else they are zero: see the docstring
+                pieces.append(_zero(statement, arrays, axes))
         elif isinstance(statement, Ghost | Fold):
-            pieces.append(statement)
-            later = [s for s in listed[number + 1 :] if isinstance(s, Fold)]
+            maps = [_of_one_sample(one) for one in statement.maps]
+            pieces += [Nest(_loops(one, axes), [one], fixed=True) for one in maps]
             name = statement.array
+            later = [s for s in listed[number + 1 :] if isinstance(s, Fold)]
             if isinstance(statement, Fold) and all(s.array != name for s in later):
                 pieces.append(Clear(name, True, statement.origin))
         else:
             assert isinstance(statement, Map), statement
-            _place(pieces, _nest(statement, scattered, arrays, axes))
+            _place(pieces, _nest(_of_one_sample(statement), scattered, arrays, axes))
     return pieces
 
 
-def _of_one_sample(statement: Statement) -> Statement:
-    if not isinstance(statement, Map):
-        return statement
-    return replace(statement, over=tuple(i for i in statement.over if i != BATCH))
+def _of_one_sample(statement: Map) -> Map:
+    over = tuple(index for index in statement.over if index != BATCH)
+    return replace(statement, over=over)
 
 
 def _zero(clear: Clear, arrays: Mapping[str, Array], axes: tuple[str, ...]) -> Nest:
@@ -102,12 +100,17 @@ def _loops(statement: Map, axes: tuple[str, ...]) -> tuple[str, ...]:
     names = {*statement.target.indices, *statement.over} - {BATCH, TIME}
     free = [i for i in ordered(names, axes) if i not in statement.over]
     summed = [i for i in ordered(names, axes) if i in statement.over]
-    grid = [i for i in axes if i in names]
+    grid = [i for i in ordered(names, axes) if axis_of(i) in axes]
     return (
-        *(i for i in free if i not in axes),
-        *(i for i in summed if i not in axes),
+        *(i for i in free if i not in grid),
+        *(i for i in summed if i not in grid),
         *grid,
     )
+
+
+def axis_of(index: str) -> str:
+    """The axis that an index runs along: ``x`` of ``x*2``, which takes in ghost cells."""
+    return index.partition("*")[0]
 
 
 def _nest(
@@ -147,12 +150,19 @@ def _vanishes(statement: Map, axes: tuple[str, ...]) -> bool:
     """Whether an expression is zero where its cotangents are, outside of the cells."""
     grid = {i for i in statement.target.indices if i in axes}
     values = {v.index_name for v in statement.expr.atoms(IndexValue)}
-    if set(axes) & {*statement.over, *values} or statement.maximum:
+    beside = {*statement.over, *values} & set(axes)
+    layers = any("_" in p or "*" in p for p in _places(statement))
+    if beside or layers or statement.maximum:
         return False
     for term in sympy.Add.make_args(sympy.expand_mul(statement.expr)):
         if not any(_is_zero_outside(f, grid) for f in sympy.Mul.make_args(term)):
             return False
     return not any(_singular(part) for part in sympy.preorder_traversal(statement.expr))
+
+
+def _places(statement: Map) -> set[str]:
+    found = (statement.target, *accesses(statement.expr))
+    return {place for access in found for place in access.places}
 
 
 def _is_zero_outside(factor: sympy.Expr, grid: set[str]) -> bool:
@@ -176,7 +186,7 @@ def _singular(part: sympy.Expr) -> bool:
 
 
 def _place(pieces: list[Piece], nest: Nest) -> None:
-    """Add a nest of one statement to the pieces, or its statement to an earlier nest."""
+    """Add a nest of one statement to the pieces, or its statement to one of them."""
     for number in range(len(pieces) - 1, -1, -1):
         piece = pieces[number]
         if isinstance(piece, Nest) and _join(piece, nest):
@@ -199,7 +209,7 @@ def _commute(piece: Piece, nest: Nest) -> bool:
 
 def _join(host: Nest, guest: Nest) -> bool:
     """Add the statement of a nest to another one, if they can share their loops."""
-    if host.indices != guest.indices or host.gathered != guest.gathered:
+    if host.indices != guest.indices or host.gathered != guest.gathered or host.fixed:
         return False
     (new,) = guest.maps
     if host.gathered:
@@ -288,4 +298,3 @@ def carried_arrays(functions: Iterable[Iterable[Statement]]) -> set[str]:
             elif isinstance(statement, Clear):
                 made.add(statement.array)
     return found
-

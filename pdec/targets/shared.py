@@ -82,9 +82,7 @@ def shortened(
     if not inner:
         return expr
     part = _named(body, inline, inner[0], wide, deeper)
-    return shortened(
-        body, inline, expr.xreplace({inner[0]: part}), room, deeper=deeper
-    )
+    return shortened(body, inline, expr.xreplace({inner[0]: part}), room, deeper=deeper)
 
 
 def _summed(

@@ -1,0 +1,126 @@
+"""The arrays that compiled functions work on, in the order of their tuples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pdec.runtime.checks import _Run
+from pdec.runtime.generated import (
+    _C,
+    _C_CELLS,
+    _C_PLACES,
+    _SHARED,
+    _V,
+    _V_BAR,
+    _V_DOT,
+    MODEL,
+)
+from pdec.runtime.types import Array, Arrays
+
+# --- buffers -------------------------------------------------------------------------
+
+_Tuple = tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class _Buffers:
+    """What a thread at work has for one sample: values, cotangents or tangents, sums."""
+
+    v: _Tuple
+    v_more: _Tuple = ()
+    c_more: _Tuple = ()
+
+
+def _of_sample(
+    shapes: Mapping[str, tuple[int, ...]], dtype: Any, levels: int
+) -> _Tuple:
+    """Return arrays of one sample; a field has so many levels."""
+    found = []
+    for name, shape in shapes.items():
+        kind, leading = dtype, (levels,) if name in MODEL.fields else ()
+        # [feature: classes]
+        if name in MODEL.targets and MODEL.targets[name].classes:
+            kind = np.int64
+        # [end]
+        found.append(_zeros_of((*leading, *shape), kind))
+    return tuple(found)
+
+
+def _zeros_of(shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return zeros that begin where a line of the cache does, for vectors to fit."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    room = np.zeros(size + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    return room[start : start + size].view(dtype).reshape(shape)
+
+
+def _forward_buffers(run: _Run, levels: int) -> _Buffers:
+    return _Buffers(_of_sample(_V, run.dtype, levels))
+
+
+def _backward_buffers(run: _Run, levels: int, loss_bar: float) -> _Buffers:
+    """Return what a way back needs; of cells, sums over one sample."""
+    v_bar = _of_sample(_V_BAR, run.dtype, 2)
+    for name, value in zip(_V_BAR, v_bar, strict=True):
+        if name == "loss":
+            value[...] = loss_bar
+    kinds = [run.dtype if name in _C_CELLS else np.float64 for name in _C]
+    c_bar = tuple(_zeros_of(s, k) for s, k in zip(_C.values(), kinds, strict=True))
+    return _Buffers(_of_sample(_V, run.dtype, levels), v_bar, c_bar)
+
+
+def _tangent_buffers(run: _Run) -> _Buffers:
+    v_dot = _of_sample(_V_DOT, run.dtype, 2)
+    return _Buffers(_of_sample(_V, run.dtype, 2), v_dot)
+
+
+def _with_margins(c: Arrays, dtype: Any) -> _Tuple:
+    """Return the arrays that all samples share, each within its margins."""
+    found = []
+    for name, shape in _C.items():
+        array = _zeros_of(shape, dtype)
+        if name in c:
+            array[_C_PLACES[name]] = c[name]
+        found.append(array)
+    return tuple(found)
+
+
+def _without_margins(sums: _Tuple) -> Arrays:
+    """Return the sums of cotangents by name."""
+    return {
+        name: sums[number][_C_PLACES[name]]
+        for number, name in enumerate(_C)
+        if name in _SHARED
+    }
+
+
+def _zero_sums() -> _Tuple:
+    return tuple(np.zeros(shape) for shape in _C.values())
+
+
+def _as_tuple(arrays: Arrays) -> _Tuple:
+    """Return arrays as compiled functions take them: contiguous, of one kind each."""
+    return tuple(np.require(a, requirements="CAW") for a in arrays.values())
+
+
+def _inputs_of(values: Arrays) -> _Tuple:
+    """Return inputs with a batch axis, which has length 1 for what all samples share."""
+    return _as_tuple(
+        {
+            name: x if x.ndim > len(MODEL.inputs[name].shape) else x[None]
+            for name, x in values.items()
+        }
+    )
+
+
+def _like_fields(run: _Run, *leading: int) -> Arrays:
+    """Allocate arrays (*leading, batch, *shape) by field."""
+    return {
+        name: np.zeros((*leading, run.batch, *field.shape), run.dtype)
+        for name, field in MODEL.fields.items()
+    }

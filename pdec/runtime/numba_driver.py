@@ -1,0 +1,563 @@
+"""The Numba driver: each sample runs there and back in one call of compiled code.
+
+A target with another way to run the mathematics replaces this file: see driver.pyi.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pdec.runtime.checkpoints import _schedule
+from pdec.runtime.checks import _pack, _Run
+from pdec.runtime.compiled import (
+    _add_up,
+    _clear_sample,
+    _give_inputs,
+    _give_readouts,
+    _give_state,
+    _initial,
+    _initial_jvp,
+    _initial_vjp,
+    _join_levels,
+    _loss,
+    _loss_vjp,
+    _readout,
+    _step,
+    _step_jvp,
+    _step_vjp,
+    _take_inputs,
+    _take_state,
+    _take_tangents,
+    _take_targets,
+)
+from pdec.runtime.generated import (
+    _C,
+    _C_CELLS,
+    _SNAPSHOTS,
+    MODEL,
+    _coefficients_vjp,
+    _penalty_vjp,
+)
+from pdec.runtime.numba_buffers import (
+    _as_tuple,
+    _backward_buffers,
+    _Buffers,
+    _forward_buffers,
+    _inputs_of,
+    _like_fields,
+    _tangent_buffers,
+    _with_margins,
+    _without_margins,
+    _zero_sums,
+)
+from pdec.runtime.numba_tools import _compiled
+from pdec.runtime.threads import _each_tile
+from pdec.runtime.types import Array, Arrays
+
+# --- compiled: all steps of some samples ---------------------------------------------
+
+
+@_compiled
+def _begin(s: int, z: Any, x: Any, c: Any, v: Any) -> None:
+    """Bring in sample s, at level 0."""
+    _take_inputs(s, x, v)
+    # [feature: initial]
+    _initial(0, 0, 0, c, v)
+    # [end]
+    # [feature: not initial]
+    _take_state(s, 0, z, v)
+    # [end]
+
+
+@_compiled
+def _run_samples(
+    first: int,
+    last: int,
+    start: int,
+    end: int,
+    z: Any,
+    x: Any,
+    c: Any,
+    v: Any,
+    out: Any,
+) -> None:
+    """Run steps start to end - 1 of samples first to last - 1, from z to out."""
+    for s in range(first, last):
+        if start == 0:
+            _begin(s, z, x, c, v)
+        else:
+            _take_inputs(s, x, v)
+            _take_state(s, 0, z, v)
+        for n in range(start, end):
+            _step(n, (n - start) % 2, (n - start + 1) % 2, c, v)
+        _give_state(s, (end - start) % 2, v, out)
+
+
+# [feature: readout]
+@_compiled
+def _read_samples(
+    first: int, last: int, z: Any, x: Any, c: Any, v: Any, out: Any
+) -> None:
+    """Read the states z of some samples out."""
+    for s in range(first, last):
+        _take_inputs(s, x, v)
+        _take_state(s, 0, z, v)
+        _readout(0, 0, 0, c, v)
+        _give_readouts(s, v, out)
+
+
+# [end]
+# [feature: loss]
+@_compiled
+def _judge_samples(
+    first: int, last: int, number: int, z: Any, x: Any, y: Any, c: Any, v: Any, out: Any
+) -> None:
+    """Take the loss of the states z of some samples, with the targets of a snapshot."""
+    for s in range(first, last):
+        _take_inputs(s, x, v)
+        _take_state(s, 0, z, v)
+        _take_targets(s, number, y, v)
+        # [feature: readout]
+        _readout(0, 0, 0, c, v)
+        # [end]
+        out[s] = _loss(0, 0, 0, c, v)
+
+
+# [end]
+@_compiled
+def _advance(start: int, end: int, place: int, c: Any, v: Any) -> None:
+    """Run steps start to end - 1 from the level `place`; what follows goes to the next.
+
+    Those between go to place + 2 and place + 1 in turn.
+    """
+    here = place
+    for n in range(start, end):
+        there = place + 1 + (end - n - 1) % 2
+        _step(n, here % len(v[0]), there % len(v[0]), c, v)
+        here = there
+
+
+@_compiled
+def _finish_sample(
+    s: int, c: Any, v: Any, c_bar: Any, v_bar: Any, sums: Any, z_bar: Any, x_bar: Any
+) -> None:
+    """Take the cotangents of a sample out, once they are those of its initial state."""
+    # [feature: initial]
+    _initial_vjp(0, 0, 0, c, v, c_bar, v_bar)
+    # [end]
+    _give_state(s, 0, v_bar, z_bar)
+    _give_inputs(s, v_bar, x_bar)
+    _add_up(c_bar, sums)
+
+
+@_compiled
+def _pull_samples(
+    first: int,
+    last: int,
+    moves: Any,
+    steps: int,
+    z: Any,
+    x: Any,
+    zT_bar: Any,
+    c: Any,
+    v: Any,
+    c_bar: Any,
+    v_bar: Any,
+    sums: Any,
+    z_bar: Any,
+    x_bar: Any,
+) -> None:
+    """Take samples there, and cotangents of their final states back."""
+    levels = len(v[0])
+    for s in range(first, last):
+        _begin(s, z, x, c, v)
+        _clear_sample(v_bar)
+        _take_state(s, steps % 2, zT_bar, v_bar)
+        for k in range(len(moves)):
+            start, end, place = moves[k, 0], moves[k, 1], moves[k, 2]
+            if start < end:
+                _advance(start, end, place, c, v)
+            else:
+                here, there = place % levels, (place + 1) % levels
+                _step_vjp(end, here, there, c, v, c_bar, v_bar)
+        _finish_sample(s, c, v, c_bar, v_bar, sums, z_bar, x_bar)
+
+
+# [feature: loss]
+@_compiled
+def _differentiate_samples(
+    first: int,
+    last: int,
+    moves: Any,
+    every: int,
+    z: Any,
+    x: Any,
+    y: Any,
+    c: Any,
+    v: Any,
+    c_bar: Any,
+    v_bar: Any,
+    sums: Any,
+    losses: Any,
+    z_bar: Any,
+    x_bar: Any,
+) -> None:
+    """Take samples there and back, with the loss after every so many steps."""
+    levels = len(v[0])
+    for s in range(first, last):
+        _begin(s, z, x, c, v)
+        _clear_sample(v_bar)
+        for k in range(len(moves)):
+            start, end, place = moves[k, 0], moves[k, 1], moves[k, 2]
+            if start < end:
+                _advance(start, end, place, c, v)
+                continue
+            here, there = place % levels, (place + 1) % levels
+            if start % every == 0:
+                number = start // every - 1
+                _take_targets(s, number, y, v)
+                # [feature: readout]
+                _readout(start, there, 0, c, v)
+                # [end]
+                losses[s, number] = _loss(start, there, 0, c, v)
+                _loss_vjp(start + 1, there, 0, c, v, c_bar, v_bar)
+                _join_levels(start, v_bar)
+            _step_vjp(end, here, there, c, v, c_bar, v_bar)
+        _finish_sample(s, c, v, c_bar, v_bar, sums, z_bar, x_bar)
+
+
+# [end]
+@_compiled
+def _push_samples(
+    first: int,
+    last: int,
+    steps: int,
+    z: Any,
+    x: Any,
+    z_dot: Any,
+    x_dot: Any,
+    c: Any,
+    v: Any,
+    c_dot: Any,
+    v_dot: Any,
+    out: Any,
+) -> None:
+    """Run all steps of samples and of their tangents."""
+    for s in range(first, last):
+        _begin(s, z, x, c, v)
+        _take_tangents(s, x_dot, v_dot)
+        # [feature: initial]
+        _initial_jvp(0, 0, 0, c, v, c_dot, v_dot)
+        # [end]
+        # [feature: not initial]
+        _take_state(s, 0, z_dot, v_dot)
+        # [end]
+        for n in range(steps):
+            _step_jvp(n, n % 2, (n + 1) % 2, c, v, c_dot, v_dot)
+        _give_state(s, steps % 2, v_dot, out)
+
+
+# --- running the steps ---------------------------------------------------------------
+
+# Sums go to 16 slots at most, each of a fixed range of samples, added in order: neither
+# threads nor the machine have a say in the result.
+_SLOTS = 16
+
+
+def _tile_size(run: _Run) -> int:
+    return -(-run.batch // _SLOTS)
+
+
+def _run_steps(run: _Run, start: int, end: int, values: Arrays) -> Arrays:
+    """Return the fields after steps start to end - 1, from their values before."""
+    out = _like_fields(run)
+    z, x, zT = _as_tuple(values or out), _inputs_of(run.inputs), tuple(out.values())
+    c = _with_margins(run.c, run.dtype)
+
+    def work(rows: slice, space: _Buffers) -> None:
+        _run_samples(rows.start, rows.stop, start, end, z, x, c, space.v, zT)
+
+    _each_tile(run.batch, _tile_size(run), lambda: _forward_buffers(run, 2), work)
+    return out
+
+
+def _final_state(run: _Run) -> Arrays:
+    """Return the fields after all steps."""
+    return _run_steps(run, 0, MODEL.steps, run.z0)
+
+
+def _snapshots(run: _Run, every: int) -> Arrays:
+    """Return the fields after 0, every, 2 every, … steps and after the last one."""
+    kept = _like_fields(run, -(-MODEL.steps // every) + 1)
+    values, start = run.z0, 0
+    for number in range(-(-MODEL.steps // every) + 1):
+        end = min(number * every, MODEL.steps)
+        values, start = _run_steps(run, start, end, values), end
+        for name, z in values.items():
+            kept[name][number] = z
+    return kept
+
+
+def _settled_state(run: _Run, tol: float) -> tuple[Arrays, Array, Array]:
+    """Return the fields where each sample settles, after which step, and whether.
+
+    A sample settles where a step changes it by at most tol max(1, |z|), and by no more
+    than the step before did: changes that are small and grow lead away from a state
+    that is not stable.
+    """
+    step, reached = np.full(run.batch, MODEL.steps), np.zeros(run.batch, bool)
+    z = _run_steps(run, 0, 0, run.z0)
+    rows, before = np.arange(run.batch), np.zeros(run.batch)
+    for n in range(MODEL.steps):
+        moving = _some(run, rows)
+        old = {name: values[rows] for name, values in z.items()}
+        new = (
+            _run_steps(moving, n, n + 1, old)
+            if n
+            else _run_steps(moving, 0, 1, moving.z0)
+        )
+        change, size = np.zeros(len(rows)), np.ones(len(rows))
+        for name, values in new.items():
+            axes = tuple(range(1, values.ndim))
+            change = np.maximum(change, np.abs(values - old[name]).max(axis=axes))
+            size = np.maximum(size, np.abs(values).max(axis=axes))
+            z[name][rows] = values
+        settles = (change <= tol * size) & (change <= before)
+        step[rows[settles]], reached[rows[settles]] = n + 1, True
+        rows, before = rows[~settles], change[~settles]
+        if not len(rows):
+            break
+    return z, step, reached
+
+
+def _some(run: _Run, rows: Array) -> _Run:
+    """Return the run of some of its samples."""
+    z0 = {name: z[rows] for name, z in run.z0.items()}
+    inputs = {
+        name: x[rows] if x.ndim > len(MODEL.inputs[name].shape) else x
+        for name, x in run.inputs.items()
+    }
+    return _Run(run.dtype, len(rows), run.c, z0, inputs)
+
+
+def _first_not_finite(run: _Run, sample: int) -> int | None:
+    """Run a sample again: return after how many steps it is not finite, or None."""
+    alone = _some(run, np.array([sample]))
+    values = alone.z0
+    for n in range(MODEL.steps + 1):
+        values = _run_steps(alone, max(n - 1, 0), n, values)
+        if not all(np.isfinite(z).all() for z in values.values()):
+            return n
+    return None
+
+
+# [feature: readout]
+def _readouts(run: _Run) -> Arrays:
+    """Return the readouts of the final state."""
+    z, x, c = _final_tuple(run), _inputs_of(run.inputs), _with_margins(run.c, run.dtype)
+    kept = {
+        name: np.empty((run.batch, *variable.shape), run.dtype)
+        for name, variable in MODEL.readouts.items()
+    }
+    out = tuple(kept.values())
+
+    def work(rows: slice, space: _Buffers) -> None:
+        _read_samples(rows.start, rows.stop, z, x, c, space.v, out)
+
+    _each_tile(run.batch, _tile_size(run), lambda: _forward_buffers(run, 1), work)
+    return kept
+
+
+def _final_tuple(run: _Run) -> tuple[Array, ...]:
+    return tuple(_final_state(run).values())
+
+
+# [end]
+def _tangent(run: _Run, run_dot: _Run) -> Arrays:
+    """Return the tangent of the final state along the tangents of all that is read."""
+    out = _like_fields(run)
+    z, x = _as_tuple(run.z0 or out), _inputs_of(run.inputs)
+    z_dot, x_dot = _as_tuple(run_dot.z0 or out), _inputs_of(run_dot.inputs)
+    c, c_dot = (_with_margins(each.c, run.dtype) for each in (run, run_dot))
+    zT_dot = tuple(out.values())
+
+    def work(rows: slice, space: _Buffers) -> None:
+        a, b, v, v_dot = rows.start, rows.stop, space.v, space.v_more
+        _push_samples(a, b, MODEL.steps, z, x, z_dot, x_dot, c, v, c_dot, v_dot, zT_dot)
+
+    _each_tile(run.batch, _tile_size(run), lambda: _tangent_buffers(run), work)
+    return out
+
+
+# --- gradients -----------------------------------------------------------------------
+
+
+def _moves(slots: int) -> Array:
+    """Return the way there and back as rows (from, to, place)."""
+    return np.array(list(_schedule(slots)), np.int64).reshape(-1, 3)
+
+
+def _pull_back(run: _Run, zT_bar: Arrays, slots: int) -> dict[str, Any]:
+    """Return the cotangents of all that is read, from that of the final state."""
+    seeds, moves = _as_tuple(zT_bar), _moves(slots)
+
+    def sweep(rows: slice, z: Any, x: Any, c: Any, space: _Buffers, out: Any) -> None:
+        sums, z_bar, x_bar = out
+        v, v_bar, c_bar = space.v, space.v_more, space.c_more
+        a, b = rows.start, rows.stop
+        _pull_samples(
+            a,
+            b,
+            moves,
+            MODEL.steps,
+            z,
+            x,
+            seeds,
+            c,
+            v,
+            c_bar,
+            v_bar,
+            sums,
+            z_bar,
+            x_bar,
+        )
+
+    return _sum_up(run, sweep, slots, 0.0)
+
+
+# [feature: loss]
+def _losses(run: _Run, targets: Arrays) -> Array:
+    """Return the loss of each sample, (batch,), in float64."""
+    losses = np.empty((run.batch, len(_SNAPSHOTS)))
+    values, start = run.z0, 0
+    for number, end in enumerate(_SNAPSHOTS):
+        values, start = _run_steps(run, start, end, values), end
+        losses[:, number] = _judged(run, values, targets, number)
+    return np.asarray(np.mean(losses, axis=1))
+
+
+def _losses_along(run: _Run, snapshots: Arrays, targets: Arrays) -> Array:
+    """Return the loss of each sample at each snapshot, (snapshots, batch)."""
+    count = len(next(iter(snapshots.values())))
+    states = ({name: z[k] for name, z in snapshots.items()} for k in range(count))
+    return np.array([_judged(run, values, targets, 0) for values in states])
+
+
+def _judged(run: _Run, values: Arrays, targets: Arrays, number: int) -> Array:
+    """Return the loss of each sample at a state."""
+    losses = np.empty(run.batch)
+    z, x, y = _as_tuple(values), _inputs_of(run.inputs), _targets_of(targets)
+    c = _with_margins(run.c, run.dtype)
+
+    def work(rows: slice, space: _Buffers) -> None:
+        _judge_samples(rows.start, rows.stop, number, z, x, y, c, space.v, losses)
+
+    _each_tile(run.batch, _tile_size(run), lambda: _forward_buffers(run, 1), work)
+    return losses
+
+
+def _targets_of(targets: Arrays) -> tuple[Array, ...]:
+    # [feature: classes]
+    targets = {
+        name: y.astype(np.int64) if MODEL.targets[name].classes else y
+        for name, y in targets.items()
+    }
+    # [end]
+    return _as_tuple(targets)
+
+
+def _loss_gradients(
+    run: _Run, targets: Arrays, slots: int
+) -> tuple[Array, dict[str, Any]]:
+    """Return the loss of each sample, (batch,), and the gradients of the mean loss."""
+    losses = np.empty((run.batch, len(_SNAPSHOTS)))
+    y, moves, every = _targets_of(targets), _moves(slots), _SNAPSHOTS.step
+
+    def sweep(rows: slice, z: Any, x: Any, c: Any, space: _Buffers, out: Any) -> None:
+        sums, z_bar, x_bar = out
+        v, v_bar, c_bar = space.v, space.v_more, space.c_more
+        _differentiate_samples(
+            rows.start,
+            rows.stop,
+            moves,
+            every,
+            z,
+            x,
+            y,
+            c,
+            v,
+            c_bar,
+            v_bar,
+            sums,
+            losses,
+            z_bar,
+            x_bar,
+        )
+
+    grads = _sum_up(run, sweep, slots, 1.0 / losses.size)
+    return np.asarray(np.mean(losses, axis=1)), grads
+
+
+# [end]
+def _sum_up(run: _Run, sweep: Any, slots: int, loss_bar: float) -> dict[str, Any]:
+    """Take all samples there and back, and add up the cotangents of what they share."""
+    out = _like_fields(run)
+    z, x, c = (
+        _as_tuple(run.z0 or out),
+        _inputs_of(run.inputs),
+        _with_margins(run.c, run.dtype),
+    )
+    z_bar = tuple(out.values())
+    totals, x_totals = _zero_sums(), tuple(np.zeros(each.shape) for each in x)
+
+    def work(rows: slice, space: _Buffers) -> Any:
+        own = tuple(
+            kept if name in _C_CELLS else np.zeros_like(kept)
+            for name, kept in zip(_C, space.c_more, strict=True)
+        )
+        fresh = _zero_sums()
+        sums = tuple(
+            new if name in _C_CELLS else also
+            for name, new, also in zip(_C, fresh, own, strict=True)
+        )
+        x_bar = tuple(t if len(t) > 1 else np.zeros_like(t) for t in x_totals)
+        used = _Buffers(space.v, space.v_more, own)
+        sweep(rows, z, x, c, used, (sums, z_bar, x_bar))
+        return sums, x_bar
+
+    def fold(partial: Any) -> None:
+        for sums, parts in zip((totals, x_totals), partial, strict=True):
+            for total, part in zip(sums, parts, strict=True):
+                if part is not total:
+                    total += part
+
+    _each_tile(
+        run.batch,
+        _tile_size(run),
+        lambda: _backward_buffers(run, slots + 2, loss_bar),
+        work,
+        fold,
+    )
+    return _finish(run, _without_margins(totals), out, x_totals, loss_bar)
+
+
+def _finish(
+    run: _Run, sums: Arrays, z_bar: Arrays, x_bar: tuple[Array, ...], loss_bar: float
+) -> dict[str, Any]:
+    """Pull the sums back to the parameters; return all in the dtype of the run."""
+    # [feature: penalty]
+    if loss_bar:
+        _penalty_vjp(run.c, sums)
+    # [end]
+    _coefficients_vjp(run.c, sums)
+    inputs = {
+        name: value.reshape(run.inputs[name].shape).astype(run.dtype)
+        for name, value in zip(run.inputs, x_bar, strict=True)
+    }
+    return {
+        "params": {name: sums[name].astype(run.dtype) for name in MODEL.params},
+        "z0": _pack(z_bar, MODEL.fields),
+        "inputs": inputs,
+    }

@@ -1,0 +1,165 @@
+"""What compiled functions are made with, and the functions that LLVM vectorises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from numba.extending import overload
+
+# --- compiled code -------------------------------------------------------------------
+
+# Sums may be reordered and products contracted; nothing is assumed of NaN and infinity,
+# so that a run that blows up can be seen.
+_MATHS = {"reassoc", "contract", "nsz", "arcp", "afn"}
+
+
+def _compiled(function: Callable[..., Any]) -> Any:
+    """Compile a function when it is first called, and keep the code beside the module.
+
+    Where nothing can be written, it is compiled again in every process.
+    """
+    options: dict[str, Any] = {
+        "fastmath": _MATHS,
+        "nogil": True,
+        "error_model": "numpy",
+        "boundscheck": False,
+    }
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:
+        return numba.njit(**options)(function)
+
+
+# With 2ⁿ the power of two nearest to eʸ, and r = y - n ln 2:
+#
+#     eʸ - 1 = 2ⁿ p + (2ⁿ - 1),    p = eʳ - 1 = r + r²/2 + r³ q(r),   |r| <= ln(2)/2
+#
+# q interpolates in Chebyshev's points. 2ⁿ is made by writing n into the exponent of a
+# number: the last bits of n + 2⁵² + 1023 (2²³ + 127 in float32) are those of n + 1023.
+# tanh x = (e²ˣ - 1)/(e²ˣ + 1) has small errors for small x too.
+
+
+def _tanh(x: Any) -> Any:
+    """Hyperbolic tangent, within 1e-6 of it (float32) or 4 units in the last place."""
+    return np.tanh(x)
+
+
+def _exp(x: Any) -> Any:
+    """Exponential, within 1e-6 of it (float32) or 4 units in the last place."""
+    return np.exp(x)
+
+
+def _softplus(x: Any) -> Any:
+    """log(1 + eˣ) without overflow."""
+    return np.logaddexp(0.0, x)
+
+
+# contraction alone: reordering would undo the reduction of y to r
+_EXACTLY = {"fastmath": {"contract"}, "error_model": "numpy"}
+
+
+@overload(_tanh, jit_options=_EXACTLY)
+def _overload_tanh(x: Any) -> Any:
+    if x == numba.float32:
+
+        def tanh_single(x: Any) -> Any:
+            y = np.float32(2.0) * min(max(x, np.float32(-10.0)), np.float32(10.0))
+            n = np.floor(y * np.float32(1.442695) + np.float32(0.5))
+            r = y - n * np.float32(0.6931472)
+            q = np.float32(0.0013926552) + r * np.float32(0.00019883105)
+            q = np.float32(0.008333321) + r * q
+            q = np.float32(0.041666552) + r * q
+            q = np.float32(0.16666667) + r * q
+            p = r + r * r * (np.float32(0.5) + r * q)
+            shifted = np.float32(n + np.float32(8388735.0))
+            bits = shifted.view(np.int32)
+            bits = np.int32(bits << 23)
+            power = bits.view(np.float32)
+            m = power * p + (power - np.float32(1.0))
+            return m / (m + np.float32(2.0))
+
+        return tanh_single
+
+    def tanh_double(x: Any) -> Any:
+        y = 2.0 * min(max(x, -20.0), 20.0)
+        n = np.floor(y * 1.4426950408889634 + 0.5)
+        r = (y - n * 0.6931471803691238) - n * 1.9082149292705877e-10
+        q = 2.0915059884917686e-09 + r * 1.6084576443690995e-10
+        q = 2.5052077402178684e-08 + r * q
+        q = 2.7557272742699346e-07 + r * q
+        q = 2.755731924043258e-06 + r * q
+        q = 2.4801587326261104e-05 + r * q
+        q = 0.00019841269841266277 + r * q
+        q = 0.0013888888888883544 + r * q
+        q = 0.008333333333333333 + r * q
+        q = 0.04166666666666667 + r * q
+        q = 0.16666666666666666 + r * q
+        p = r + r * r * (0.5 + r * q)
+        shifted = np.float64(n + 4503599627371519.0)
+        bits = shifted.view(np.int64)
+        bits = np.int64(bits << 52)
+        power = bits.view(np.float64)
+        m = power * p + (power - 1.0)
+        return m / (m + 2.0)
+
+    return tanh_double
+
+
+@overload(_exp, jit_options=_EXACTLY)
+def _overload_exp(x: Any) -> Any:
+    if x == numba.float32:
+
+        def exp_single(x: Any) -> Any:
+            y = min(max(x, np.float32(-87.0)), np.float32(88.7))
+            n = np.floor(y * np.float32(1.442695) + np.float32(0.5))
+            r = (y - n * np.float32(0.6931458)) - n * np.float32(1.4286068e-06)
+            q = np.float32(0.0013926552) + r * np.float32(0.00019883105)
+            q = np.float32(0.008333321) + r * q
+            q = np.float32(0.041666552) + r * q
+            q = np.float32(0.16666667) + r * q
+            p = r + r * r * (np.float32(0.5) + r * q)
+            shifted = np.float32(n + np.float32(8388734.0))
+            bits = shifted.view(np.int32)
+            bits = np.int32(bits << 23)
+            half = bits.view(np.float32)  # half of 2ⁿ: 2¹²⁸ itself is no number
+            value = (half + half * p) * np.float32(2.0)
+            inside = value if x > np.float32(-87.0) else np.float32(0.0)
+            return inside if x < np.float32(88.7) else x * np.float32(np.inf)
+
+        return exp_single
+
+    def exp_double(x: Any) -> Any:
+        y = min(max(x, -708.0), 709.7)
+        n = np.floor(y * 1.4426950408889634 + 0.5)
+        r = (y - n * 0.6931471803691238) - n * 1.9082149292705877e-10
+        q = 2.0915059884917686e-09 + r * 1.6084576443690995e-10
+        q = 2.5052077402178684e-08 + r * q
+        q = 2.7557272742699346e-07 + r * q
+        q = 2.755731924043258e-06 + r * q
+        q = 2.4801587326261104e-05 + r * q
+        q = 0.00019841269841266277 + r * q
+        q = 0.0013888888888883544 + r * q
+        q = 0.008333333333333333 + r * q
+        q = 0.04166666666666667 + r * q
+        q = 0.16666666666666666 + r * q
+        p = r + r * r * (0.5 + r * q)
+        shifted = np.float64(n + 4503599627371518.0)
+        bits = shifted.view(np.int64)
+        bits = np.int64(bits << 52)
+        half = bits.view(np.float64)
+        value = (half + half * p) * 2.0
+        inside = value if x > -708.0 else 0.0
+        return inside if x < 709.7 else x * np.inf
+
+    return exp_double
+
+
+@overload(_softplus, jit_options=_EXACTLY)
+def _overload_softplus(x: Any) -> Any:
+    def softplus(x: Any) -> Any:
+        return max(x, x * 0) + np.log1p(_exp(-abs(x)))
+
+    return softplus

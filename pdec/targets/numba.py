@@ -1,0 +1,130 @@
+"""The Numba target: functions on one sample, compiled, that run all its steps in cache.
+
+For one sample, the way forward and back through all steps is one call of compiled code
+(``runtime/numba_driver.py``), whose states stay in the cache of a core:
+
+    for x in range(3, 131):                              # cell 0 is at place 3
+        Z = Z_m1[x] * z[x - 1] + Z_0[x] * z[x] + Z_p1[x] * z[x + 1] - b[x]
+        z_next[x] = real(omega) * _tanh(Z) + real(1.0 - omega) * z[x]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pdec.contracts import SampleFunction, Target, Written
+from pdec.errors import UsageError
+from pdec.statements import Array, Statement
+from pdec.symbolic import BATCH
+from pdec.targets.body import MARKS, Module
+from pdec.targets.compiled import VECTOR, Kernel, Kernels
+from pdec.targets.copies import copies
+from pdec.targets.layout import tuple_of
+
+if TYPE_CHECKING:
+    from pdec.derive import Derivation
+
+
+def write(
+    functions: Sequence[SampleFunction], module: Module, derivation: Derivation
+) -> Written:
+    """Write the compiled functions, and the shapes of the arrays that they get."""
+    if derivation.jacobians:
+        raise UsageError(
+            f"{derivation.model.name} solves an equation in each step, which the target "
+            "'numba' does not do yet; compile it with --target numpy"
+        )
+    kernels = Kernels(module, _margins(derivation))
+    texts = kernels.texts(_kernel(f, functions) for f in functions)
+    along = {name for name, v in derivation.model.targets.items() if v.along}
+    return Written(texts, copies(kernels, along), _tables(kernels))
+
+
+def _kernel(function: SampleFunction, others: Sequence[SampleFunction]) -> Kernel:
+    first: tuple[Statement, ...] = ()
+    for other in others:
+        if other.name == function.first:
+            first = other.statements
+    arguments = ["n: int", "here: int", "there: int", "c: Any", "v: Any"]
+    for ending, mark in (("_vjp", "bar"), ("_jvp", "dot")):
+        if function.name.endswith(ending):
+            arguments += [f"c_{mark}: Any", f"v_{mark}: Any"]
+    result = "loss" if function.name == "_loss" else ""
+    tail = " -> float:" if result else " -> None:"
+    statements = (*first, *function.statements)
+    return Kernel(
+        function.name, tuple(arguments), tail, function.doc, statements, result
+    )
+
+
+def _margins(derivation: Derivation) -> dict[str, int]:
+    """The cells around those of the grid: thrice as many as there are ghost cells.
+
+    A gather into the ghost cells of an array reads as far away from them as they are
+    from the cells, and the values there that far again.  Along the last axis, if it is
+    long, they are so many that cells begin where vectors do.
+    """
+    axes = [a for array in derivation.program.arrays.values() for a in array.axes]
+    *_, (last, axis) = derivation.model.axes.items()
+    margins = {
+        name: 3 * max((a.ghosts for a in axes if a.name == name), default=0)
+        for name in derivation.model.axis_names
+    }
+    if axis.size >= 4 * VECTOR:
+        margins[last] = -(-margins[last] // VECTOR) * VECTOR
+    return margins
+
+
+def _tables(kernels: Kernels) -> list[str]:
+    """Names and shapes of the arrays, in the order of the tuples."""
+    lines = []
+    for mark, kind in MARKS.items():
+        shapes = {n: _shape(kernels, n) for n in kernels.used[mark]}
+        lines += _table(f"_V{kind.upper()}", f"the arrays in v{kind}", shapes)
+    shared = {n: _shape(kernels, n) for n in kernels.shared()}
+    lines += _table("_C", "the arrays in c, those with cotangents first", shared)
+    places = {n: _inner(kernels.arrays[n], kernels.margins) for n in kernels.shared()}
+    lines += _table("_C_PLACES", "where they lie in it", places, "slice")
+    sums = [f'"{n}"' for n in kernels.shared() if kernels.summed_in_cells(n)]
+    lines.append("# those whose cotangents a sample sums in its own precision")
+    lines.append(f"_C_CELLS: tuple[str, ...] = {tuple_of(sums)}")
+    return lines
+
+
+def _table(
+    name: str, remark: str, rows: Mapping[str, str], kind: str = "int"
+) -> list[str]:
+    head = f"{name}: dict[str, tuple[{kind}, ...]] = {{"
+    if not rows:
+        return [f"# {remark}", head + "}"]
+    return [f"# {remark}", head, *(f'    "{k}": {v},' for k, v in rows.items()), "}"]
+
+
+def _shape(kernels: Kernels, name: str) -> str:
+    """Lengths with the margins, without the batch axis."""
+    axes = [a for a in kernels.arrays[name].axes if a.name != BATCH]
+    return tuple_of([str(kernels.length(axis)) for axis in axes])
+
+
+def _inner(array: Array, margins: Mapping[str, int]) -> str:
+    """The place of a shared array, with its ghost cells, inside of its margins."""
+    parts = []
+    for axis in array.axes:
+        low = margins.get(axis.name, 0) - axis.ghosts
+        high = low + axis.size + 2 * axis.ghosts
+        parts.append(f"slice({low}, {high})")
+    return tuple_of(parts)
+
+
+PLUGINS = (
+    Target(
+        name="numba",
+        doc="compiled by Numba; all steps of a sample in the cache of a core",
+        write=write,
+        driver=("numba_buffers", "numba_driver"),
+        tools=("numba_tools",),
+        needs="numba",
+        in_file=True,
+    ),
+)
