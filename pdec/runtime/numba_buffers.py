@@ -11,10 +11,9 @@ import numpy as np
 
 from pdec.runtime.checks import _Run
 from pdec.runtime.generated import (
-    _C,
-    _C_CELLS,
+    _C_BAR,
     _C_PLACES,
-    _SHARED,
+    _C_SUMMED,
     _V,
     _V_BAR,
     _V_DOT,
@@ -69,8 +68,10 @@ def _backward_buffers(run: _Run, levels: int, loss_bar: float) -> _Buffers:
     for name, value in zip(_V_BAR, v_bar, strict=True):
         if name == "loss":
             value[...] = loss_bar
-    kinds = [run.dtype if name in _C_CELLS else np.float64 for name in _C]
-    c_bar = tuple(_zeros_of(s, k) for s, k in zip(_C.values(), kinds, strict=True))
+    c_bar = tuple(
+        _zeros_of(shape, run.dtype if name in _C_SUMMED else np.float64)
+        for name, shape in _C_BAR.items()
+    )
     return _Buffers(_of_sample(_V, run.dtype, levels), v_bar, c_bar)
 
 
@@ -79,10 +80,12 @@ def _tangent_buffers(run: _Run) -> _Buffers:
     return _Buffers(_of_sample(_V, run.dtype, 2), v_dot)
 
 
-def _with_margins(c: Arrays, dtype: Any) -> _Tuple:
-    """Return the arrays that all samples share, each within its margins."""
+def _with_margins(
+    c: Arrays, shapes: Mapping[str, tuple[int, ...]], dtype: Any
+) -> _Tuple:
+    """Return arrays that all samples share, each within its margins."""
     found = []
-    for name, shape in _C.items():
+    for name, shape in shapes.items():
         array = _zeros_of(shape, dtype)
         if name in c:
             array[_C_PLACES[name]] = c[name]
@@ -90,17 +93,16 @@ def _with_margins(c: Arrays, dtype: Any) -> _Tuple:
     return tuple(found)
 
 
-def _without_margins(sums: _Tuple) -> Arrays:
-    """Return the sums of cotangents by name."""
-    return {
-        name: sums[number][_C_PLACES[name]]
-        for number, name in enumerate(_C)
-        if name in _SHARED
-    }
-
-
 def _zero_sums() -> _Tuple:
-    return tuple(np.zeros(shape) for shape in _C.values())
+    """Return what the sums of each sample are added to."""
+    return tuple(np.zeros(_C_BAR[name]) for name in _C_SUMMED)
+
+
+def _add_sums(total: Arrays, c_bar: _Tuple, sums: _Tuple) -> None:
+    """Add the sums over a tile to those over the batch, by name."""
+    added = dict(zip(_C_SUMMED, sums, strict=True))
+    for name, value in zip(_C_BAR, c_bar, strict=True):
+        total[name] += added.get(name, value)[_C_PLACES[name]]
 
 
 def _as_tuple(arrays: Arrays) -> _Tuple:

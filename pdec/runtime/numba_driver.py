@@ -34,13 +34,17 @@ from pdec.runtime.compiled import (
 )
 from pdec.runtime.generated import (
     _C,
-    _C_CELLS,
+    _C_BAR,
+    _C_DOT,
+    _C_SUMMED,
+    _SHARED,
     _SNAPSHOTS,
     MODEL,
     _coefficients_vjp,
     _penalty_vjp,
 )
 from pdec.runtime.numba_buffers import (
+    _add_sums,
     _as_tuple,
     _backward_buffers,
     _Buffers,
@@ -49,10 +53,9 @@ from pdec.runtime.numba_buffers import (
     _like_fields,
     _tangent_buffers,
     _with_margins,
-    _without_margins,
     _zero_sums,
 )
-from pdec.runtime.numba_tools import _compiled
+from pdec.runtime.numba_tools import _compiled, _entry
 from pdec.runtime.threads import _each_tile
 from pdec.runtime.types import Array, Arrays
 
@@ -71,7 +74,7 @@ def _begin(s: int, z: Any, x: Any, c: Any, v: Any) -> None:
     # [end]
 
 
-@_compiled
+@_entry
 def _run_samples(
     first: int,
     last: int,
@@ -96,7 +99,7 @@ def _run_samples(
 
 
 # [feature: readout]
-@_compiled
+@_entry
 def _read_samples(
     first: int, last: int, z: Any, x: Any, c: Any, v: Any, out: Any
 ) -> None:
@@ -110,7 +113,7 @@ def _read_samples(
 
 # [end]
 # [feature: loss]
-@_compiled
+@_entry
 def _judge_samples(
     first: int, last: int, number: int, z: Any, x: Any, y: Any, c: Any, v: Any, out: Any
 ) -> None:
@@ -152,7 +155,7 @@ def _finish_sample(
     _add_up(c_bar, sums)
 
 
-@_compiled
+@_entry
 def _pull_samples(
     first: int,
     last: int,
@@ -186,7 +189,7 @@ def _pull_samples(
 
 
 # [feature: loss]
-@_compiled
+@_entry
 def _differentiate_samples(
     first: int,
     last: int,
@@ -229,7 +232,7 @@ def _differentiate_samples(
 
 
 # [end]
-@_compiled
+@_entry
 def _push_samples(
     first: int,
     last: int,
@@ -274,7 +277,7 @@ def _run_steps(run: _Run, start: int, end: int, values: Arrays) -> Arrays:
     """Return the fields after steps start to end - 1, from their values before."""
     out = _like_fields(run)
     z, x, zT = _as_tuple(values or out), _inputs_of(run.inputs), tuple(out.values())
-    c = _with_margins(run.c, run.dtype)
+    c = _with_margins(run.c, _C, run.dtype)
 
     def work(rows: slice, space: _Buffers) -> None:
         _run_samples(rows.start, rows.stop, start, end, z, x, c, space.v, zT)
@@ -356,7 +359,11 @@ def _first_not_finite(run: _Run, sample: int) -> int | None:
 # [feature: readout]
 def _readouts(run: _Run) -> Arrays:
     """Return the readouts of the final state."""
-    z, x, c = _final_tuple(run), _inputs_of(run.inputs), _with_margins(run.c, run.dtype)
+    z, x, c = (
+        _final_tuple(run),
+        _inputs_of(run.inputs),
+        _with_margins(run.c, _C, run.dtype),
+    )
     kept = {
         name: np.empty((run.batch, *variable.shape), run.dtype)
         for name, variable in MODEL.readouts.items()
@@ -380,7 +387,8 @@ def _tangent(run: _Run, run_dot: _Run) -> Arrays:
     out = _like_fields(run)
     z, x = _as_tuple(run.z0 or out), _inputs_of(run.inputs)
     z_dot, x_dot = _as_tuple(run_dot.z0 or out), _inputs_of(run_dot.inputs)
-    c, c_dot = (_with_margins(each.c, run.dtype) for each in (run, run_dot))
+    c = _with_margins(run.c, _C, run.dtype)
+    c_dot = _with_margins(run_dot.c, _C_DOT, run.dtype)
     zT_dot = tuple(out.values())
 
     def work(rows: slice, space: _Buffers) -> None:
@@ -449,7 +457,7 @@ def _judged(run: _Run, values: Arrays, targets: Arrays, number: int) -> Array:
     """Return the loss of each sample at a state."""
     losses = np.empty(run.batch)
     z, x, y = _as_tuple(values), _inputs_of(run.inputs), _targets_of(targets)
-    c = _with_margins(run.c, run.dtype)
+    c = _with_margins(run.c, _C, run.dtype)
 
     def work(rows: slice, space: _Buffers) -> None:
         _judge_samples(rows.start, rows.stop, number, z, x, y, c, space.v, losses)
@@ -507,31 +515,28 @@ def _sum_up(run: _Run, sweep: Any, slots: int, loss_bar: float) -> dict[str, Any
     z, x, c = (
         _as_tuple(run.z0 or out),
         _inputs_of(run.inputs),
-        _with_margins(run.c, run.dtype),
+        _with_margins(run.c, _C, run.dtype),
     )
-    z_bar = tuple(out.values())
-    totals, x_totals = _zero_sums(), tuple(np.zeros(each.shape) for each in x)
+    z_bar, x_totals = tuple(out.values()), tuple(np.zeros(each.shape) for each in x)
+    totals = {name: np.zeros(shape) for name, shape in _SHARED.items()}
 
     def work(rows: slice, space: _Buffers) -> Any:
-        own = tuple(
-            kept if name in _C_CELLS else np.zeros_like(kept)
-            for name, kept in zip(_C, space.c_more, strict=True)
+        c_bar = tuple(
+            kept if name in _C_SUMMED else np.zeros_like(kept)
+            for name, kept in zip(_C_BAR, space.c_more, strict=True)
         )
-        fresh = _zero_sums()
-        sums = tuple(
-            new if name in _C_CELLS else also
-            for name, new, also in zip(_C, fresh, own, strict=True)
-        )
+        sums = _zero_sums()
         x_bar = tuple(t if len(t) > 1 else np.zeros_like(t) for t in x_totals)
-        used = _Buffers(space.v, space.v_more, own)
-        sweep(rows, z, x, c, used, (sums, z_bar, x_bar))
-        return sums, x_bar
+        own = _Buffers(space.v, space.v_more, c_bar)
+        sweep(rows, z, x, c, own, (sums, z_bar, x_bar))
+        return c_bar, sums, x_bar
 
     def fold(partial: Any) -> None:
-        for sums, parts in zip((totals, x_totals), partial, strict=True):
-            for total, part in zip(sums, parts, strict=True):
-                if part is not total:
-                    total += part
+        c_bar, sums, x_bar = partial
+        _add_sums(totals, c_bar, sums)
+        for total, part in zip(x_totals, x_bar, strict=True):
+            if part is not total:
+                total += part
 
     _each_tile(
         run.batch,
@@ -540,7 +545,7 @@ def _sum_up(run: _Run, sweep: Any, slots: int, loss_bar: float) -> dict[str, Any
         work,
         fold,
     )
-    return _finish(run, _without_margins(totals), out, x_totals, loss_bar)
+    return _finish(run, totals, out, x_totals, loss_bar)
 
 
 def _finish(

@@ -16,21 +16,30 @@ from numba.extending import overload
 _MATHS = {"reassoc", "contract", "nsz", "arcp", "afn"}
 
 
+_OPTIONS: dict[str, Any] = {
+    "fastmath": _MATHS,
+    "nogil": True,
+    "error_model": "numpy",
+    "boundscheck": False,
+}
+
+
 def _compiled(function: Callable[..., Any]) -> Any:
+    """Compile a function for the use of other compiled functions alone."""
+    return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(
+        function
+    )
+
+
+def _entry(function: Callable[..., Any]) -> Any:
     """Compile a function when it is first called, and keep the code beside the module.
 
     Where nothing can be written, it is compiled again in every process.
     """
-    options: dict[str, Any] = {
-        "fastmath": _MATHS,
-        "nogil": True,
-        "error_model": "numpy",
-        "boundscheck": False,
-    }
     try:
-        return numba.njit(cache=True, **options)(function)
+        return numba.njit(cache=True, no_cfunc_wrapper=True, **_OPTIONS)(function)
     except RuntimeError:
-        return numba.njit(**options)(function)
+        return numba.njit(no_cfunc_wrapper=True, **_OPTIONS)(function)
 
 
 # With 2ⁿ the power of two nearest to eʸ, and r = y - n ln 2:

@@ -63,11 +63,17 @@ class Kernels:
         """The arrays with a role, in the order of the model."""
         return [name for name, array in self.arrays.items() if array.role is role]
 
-    def shared(self) -> list[str]:
-        """What all samples share: first what has cotangents, then coordinates."""
-        own = [n for n in self.arrays if n not in self.module.private]
-        active = [n for n in own if self.arrays[n].role in ACTIVE]
-        return active + [n for n in own if self.arrays[n].role is Role.COORDINATE]
+    def shared(self, mark: str = "") -> list[str]:
+        """What all samples share and some function reads, or adds to (mark "~bar")."""
+        return [
+            name
+            for name, array in self.arrays.items()
+            if not array.per_sample and name + mark in self.touched
+        ]
+
+    def summed(self) -> list[str]:
+        """Those of them whose cotangents a sample sums in its own precision."""
+        return [name for name in self.shared(BAR) if self.summed_in_cells(name)]
 
     def summed_in_cells(self, name: str) -> bool:
         """Whether a sample sums the cotangents of a shared array in its own precision.
@@ -79,10 +85,6 @@ class Kernels:
         names = {axis.name for axis in array.axes}
         grid = bool(names & set(self.module.axes))
         return array.role in ACTIVE and grid and TIME not in names
-
-    def adds_to(self, name: str) -> bool:
-        """Whether a function adds to the cotangents of a shared array."""
-        return name + BAR in self.touched
 
     def texts(self, kernels: Iterable[Kernel]) -> list[str]:
         """Write the functions; what is an array in one depends on the others."""
@@ -131,7 +133,7 @@ class Kernels:
         base, mark = split_mark(name)
         array, kind = self.arrays[base], MARKS[mark]
         if not array.per_sample:
-            place = f"c{kind}[{self.shared().index(base)}]"
+            place = f"c{kind}[{self.shared(mark).index(base)}]"
             return place if array.axes or mark == BAR else f"{place}[()]"
         fields = self.of(Role.STATE)
         if array.role in (Role.STATE, Role.NEXT):

@@ -22,7 +22,7 @@ def copies(kernels: Kernels, along: Collection[str]) -> list[str]:
     targets = list(enumerate(kernels.of(Role.TARGET)))
     readouts = list(enumerate(kernels.of(Role.READOUT)))
     v, v_bar, v_dot = (kernels.used[mark].index for mark in ("", "~bar", "~dot"))
-    shared = list(enumerate(kernels.shared()))
+    place = kernels.shared("~bar").index
 
     def own(name: str) -> Cells:
         return _cells(kernels, name)
@@ -105,11 +105,10 @@ def copies(kernels: Kernels, along: Collection[str]) -> list[str]:
             _nest(
                 whole(c),
                 f"{_at(f'sums[{k}]', [], whole(c))} += "
-                f"{_at(f'c_bar[{k}]', [], whole(c))}",
-                f"{_at(f'c_bar[{k}]', [], whole(c))} = 0.0",
+                f"{_at(f'c_bar[{place(c)}]', [], whole(c))}",
+                f"{_at(f'c_bar[{place(c)}]', [], whole(c))} = 0.0",
             )
-            for k, c in shared
-            if kernels.summed_in_cells(c) and kernels.adds_to(c)
+            for k, c in enumerate(kernels.summed())
         ],
     }
     return [

@@ -82,13 +82,15 @@ def _tables(kernels: Kernels) -> list[str]:
     for mark, kind in MARKS.items():
         shapes = {n: _shape(kernels, n) for n in kernels.used[mark]}
         lines += _table(f"_V{kind.upper()}", f"the arrays in v{kind}", shapes)
-    shared = {n: _shape(kernels, n) for n in kernels.shared()}
-    lines += _table("_C", "the arrays in c, those with cotangents first", shared)
-    places = {n: _inner(kernels.arrays[n], kernels.margins) for n in kernels.shared()}
-    lines += _table("_C_PLACES", "where they lie in it", places, "slice")
-    sums = [f'"{n}"' for n in kernels.shared() if kernels.summed_in_cells(n)]
+    for mark, kind in MARKS.items():
+        shapes = {n: _shape(kernels, n) for n in kernels.shared(mark)}
+        lines += _table(f"_C{kind.upper()}", f"the arrays in c{kind}", shapes)
+    every = dict.fromkeys(n for mark in MARKS for n in kernels.shared(mark))
+    places = {n: _inner(kernels.arrays[n], kernels.margins) for n in every}
+    lines += _table("_C_PLACES", "where they lie within their margins", places, "slice")
     lines.append("# those whose cotangents a sample sums in its own precision")
-    lines.append(f"_C_CELLS: tuple[str, ...] = {tuple_of(sums)}")
+    summed = tuple_of([f'"{n}"' for n in kernels.summed()])
+    lines.append(f"_C_SUMMED: tuple[str, ...] = {summed}")
     return lines
 
 
