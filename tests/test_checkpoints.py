@@ -317,7 +317,7 @@ def test_show_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:
 # --- threads --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["single", "inputs", "per_layer", "started"])
+@pytest.mark.parametrize("name", ["single", "inputs", "per_layer", "imex_walls"])
 def test_threads_give_the_same_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module = loaded(name)
     monkeypatch.setattr(module, "_tile_size", lambda dtype: 2)
