@@ -71,7 +71,9 @@ def analyse(model: Model, program: Program) -> StabilityForm:
     if layer is None:
         tangent = linearise(program.rates, program.arrays, along=model.fields)
         affine = not _reads_state(tangent.block, program)
-        scheme = amplification(scheme_of(model), decaying=decaying, affine=affine)
+        scheme = amplification(
+            scheme_of(model), decaying=decaying, layer=False, affine=affine
+        )
         one, reach = (
             (1.0, 1.0),
             tuple(_reach(model, program, axis) for axis in model.axes),
@@ -87,7 +89,7 @@ def analyse(model: Model, program: Program) -> StabilityForm:
         values = value_range(layer.value.expr, layer.argument, constants)
         at = _slopes_at(layer, program.rates)
     scheme = amplification(
-        scheme_of(model), decaying=True, affine=slopes[0] == slopes[1]
+        scheme_of(model), decaying=True, layer=True, affine=slopes[0] == slopes[1]
     )
     return StabilityForm(scheme, layer, slopes, values, at, None, True, orders)
 

@@ -16,15 +16,16 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Collection
+from functools import cache
 from importlib import resources
 
-# features, what a model has: "accelerated" (a fixed point), "at_risk" (a boundary
-# condition that parameters can break), "banded" (implicit on one axis), "classes" (a
-# target of labels), "every" (targets along the way), "implicit" (steps that are solved
-# for), "initial" (at t = 0), "loss", "penalty" (loss terms in parameters alone),
-# "readout"; and for the verdict on ω "layer" (z relaxes to f(Z), Z linear) with
-# "channels", or else "jacobian"; "walls"; and of the scheme "effective" (like an Euler
-# step), "explicit", "pairs"; "closed" (a layer like an Euler step in 1-D)
+# features, what a model has: "accelerated" (a fixed point), "at_risk" (walls whose
+# conditions parameters can break), "banded" (implicit on one axis), "classes" (a target
+# of labels), "every" (targets along the way), "implicit" (steps that are solved for),
+# "initial" (at t = 0), "loss", "penalty" (loss terms in parameters alone), "readout";
+# for the verdict on ω "layer" (z relaxes to f(Z), Z linear) with "channels", or else
+# "jacobian"; "walls"; of its scheme "effective" (like an Euler step), "explicit",
+# "matrix" (G is not of one rate) with "decays"; "closed" (layer, "effective", in 1-D)
 FEATURES = (
     "accelerated",
     "at_risk",
@@ -32,6 +33,7 @@ FEATURES = (
     "channels",
     "classes",
     "closed",
+    "decays",
     "effective",
     "every",
     "explicit",
@@ -40,7 +42,7 @@ FEATURES = (
     "jacobian",
     "layer",
     "loss",
-    "pairs",
+    "matrix",
     "penalty",
     "readout",
     "walls",
@@ -121,6 +123,7 @@ def paste(file: str, features: Collection[str]) -> str:
     return f"{kept}\n" if kept else ""
 
 
+@cache
 def reserved_names() -> frozenset[str]:
     """Return the names that pasted text uses at top level, which no model may take."""
     names = {"annotations"}
@@ -131,6 +134,7 @@ def reserved_names() -> frozenset[str]:
     return frozenset(names)
 
 
+@cache
 def without_head(text: str) -> str:
     """Drop the docstring and the imports, which stand first in every file."""
     head = 0

@@ -97,8 +97,7 @@ def _columns(
     """Return J times combs: (component, colour, component written, *cells)."""
     space = tuple(size for size, _, _ in _AXES)
     counts = [math.prod(x.shape) // math.prod(space) for x in MODEL.fields.values()]
-    found = np.zeros((sum(counts), len(colours), sum(counts), *space))
-    seeds = np.zeros_like(found)
+    seeds = np.zeros((sum(counts), len(colours), sum(counts), *space))
     for number, colour in enumerate(colours):
         comb = tuple(slice(k, None, w) for k, w in zip(colour, widths, strict=True))
         for component in range(sum(counts)):
@@ -112,7 +111,8 @@ def _columns(
         v_dot[name][_CELLS[name]] = part.reshape(copies, *field.shape)
     _rates_jvp(0, c, v, v_dot)
     written = [v_dot[name].reshape(copies, -1, *space) for name in _RATES]
-    return np.concatenate(written, axis=1).reshape(found.shape)
+    columns = np.concatenate(written, axis=1)
+    return columns.reshape(sum(counts), len(colours), -1, *space)
 
 
 def _picked(columns: Array, place: tuple[int, ...], widths: list[int]) -> Array:

@@ -17,6 +17,7 @@ from pdec.runtime.generated import (
     _SLOPES,
     MODEL,
     _clock,
+    _decays,
     _stencil,
 )
 from pdec.runtime.jacobian import _jacobian_rows, _slopes_seen
@@ -60,6 +61,12 @@ def _judged(c: Arrays, state: State, inputs: Mapping[str, Array] | None) -> _Lin
         place: np.concatenate([rows[place] for rows in samples]) / rate
         for place in samples[0]
     }
+    # [feature: decays]
+    decays = np.diag([float(rate) for rate in _decays(c)])
+    for place, a in walled.items():
+        below = np.broadcast_to(decays * (not any(place)), (len(a), *decays.shape))
+        walled[place] = np.concatenate([a, below], axis=1)
+    # [end]
     rows = {place: a[_within(len(a))] for place, a in walled.items()}
     scale = max(float(np.abs(a).max()) for a in rows.values()) + 1e-300
     uniform = all(float(np.ptp(a, 0).max()) <= 1e-12 * scale for a in rows.values())
@@ -125,12 +132,12 @@ def _smooth(rows: _Rows) -> bool:
 
 
 def _dense(rows: _Rows) -> Array | None:
-    """Return the matrix of all rows, (1, size, size), unless it is large."""
+    """Return the matrix of all rows, unless it is large; blocks stand on each other."""
     space = [size for size, _, _ in _AXES]
-    cells, width = math.prod(space), next(iter(rows.values())).shape[-1]
+    cells, (height, width) = math.prod(space), next(iter(rows.values())).shape[-2:]
     if cells * width > 256 or any(len(a) not in (1, cells) for a in rows.values()):
         return None
-    A = np.zeros((cells, width, cells, width))
+    A = np.zeros((cells, height, cells, width))
     index = np.indices(space).reshape(len(space), -1)
     for place, a in rows.items():
         ahead = index + np.asarray(place)[:, None]
@@ -140,6 +147,6 @@ def _dense(rows: _Rows) -> Array | None:
             ahead[axis] %= size
         column = np.ravel_multi_index(tuple(ahead), tuple(space))
         row = np.flatnonzero(inside)
-        full = np.broadcast_to(a, (cells, width, width))
-        A[row, :, column[row], :] += full[row]
-    return A.reshape(1, cells * width, cells * width)
+        A[row, :, column[row], :] += np.broadcast_to(a, (cells, height, width))[row]
+    blocks = A.reshape(cells, -1, width, cells * width).swapaxes(0, 1)
+    return blocks.reshape(-1, cells * width)

@@ -15,6 +15,7 @@ from pdec.runtime.generated import (
     MODEL,
     _coefficients,
     _effective,
+    _whole,
 )
 from pdec.runtime.linearised import _judged, _Linearised
 from pdec.runtime.spectrum import _growth, _Modes
@@ -53,6 +54,9 @@ def _ill_posed(found: _Linearised) -> bool:
         for place, a in found.rows.items():
             moment = moment + a * place[axis] ** order
         scale = max(float(np.abs(a).max()) for a in found.rows.values())
+        # [feature: matrix]
+        moment = _whole(moment)
+        # [end]
         own = np.linalg.eigvals(moment).real * (-1.0) ** (order // 2)
         # [feature: layer]
         own = np.maximum(found.slopes[0] * own, found.slopes[1] * own)
