@@ -12,6 +12,7 @@ tangent of any other right-hand side; the generated module does the arithmetic.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import sympy
@@ -100,6 +101,33 @@ def inverse(scheme: Amplification) -> sympy.Expr:
     step = Constant("w", positive=True)
     (found,) = sympy.solve(scheme.effective - step, LENGTH)
     return sympy.simplify(found)
+
+
+def moments(form: StabilityForm, model: Model, program: Program) -> dict[str, float]:
+    """1/Δx^k of every parameter W_k in the stencil of Z, where that is linear in them.
+
+    Empty unless all of them are numbers, or all have a value in every cell.
+    """
+    made = {s.target: s.expr for s in program.coefficients.maps if not s.over}
+    sizes = {f"d{axis}": grid.spacing for axis, grid in model.axes.items()}
+    found: dict[str, float] = {}
+    domains = set()
+    for coefficient in form.stencil.values():
+        written = coefficient.xreplace(made)
+        for access in accesses(written):
+            slope = sympy.expand(written.diff(access))
+            if access.array not in model.params or accesses(slope) or access.offsets:
+                return {}
+            domains.add(access.indices)
+            for term in sympy.Add.make_args(slope):
+                powers = term.as_powers_dict()
+                lengths = (
+                    sizes.get(str(b), 1.0) ** float(e) for b, e in powers.items()
+                )
+                found[access.array] = max(
+                    found.get(access.array, 0.0), math.prod(lengths)
+                )
+    return found if domains in ({()}, {model.axis_names}) else {}
 
 
 def _slopes_at(layer: Layer, rates: Block) -> Block:

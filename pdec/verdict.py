@@ -15,7 +15,7 @@ from pdec.amplification import DECAY, LENGTH, RATE
 from pdec.clock import relaxation_form
 from pdec.derive import Derivation
 from pdec.parts import partners
-from pdec.stability import inverse
+from pdec.stability import inverse, moments
 from pdec.statements import Ghost
 from pdec.symbolic import indices_of, ordered
 from pdec.targets.body import Module
@@ -43,7 +43,19 @@ def features(derivation: Derivation) -> dict[str, bool]:
         and form.scheme.effective is not None
         and len(model.axes) == 1,
         "explicit": form.scheme.explicit,
+        "moments": bool(_moments(derivation)),
     }
+
+
+def _moments(derivation: Derivation) -> dict[str, float]:
+    """The parameters that can be projected, with 1/Δx^k of each."""
+    form = derivation.stability
+    ranged = all(map(math.isfinite, form.slopes))
+    if form.layer is None or form.channels or not ranged:
+        return {}
+    if form.scheme.effective is None:
+        return {}
+    return moments(form, derivation.model, derivation.program)
 
 
 def functions(derivation: Derivation, module: Module) -> list[str]:
@@ -290,7 +302,11 @@ def tables(derivation: Derivation) -> list[str]:
     largest = max(map(abs, form.values))
     if form.layer.argument is None:
         largest = float("inf")
-    return [*lines, "# the largest |f|", f"_LARGEST = {_number(largest)}"]
+    lines += ["# the largest |f|", f"_LARGEST = {_number(largest)}"]
+    scales = [f'"{name}": {scale!r}' for name, scale in _moments(derivation).items()]
+    if scales:
+        lines += ["# 1/Δx^k of the moments W_k", f"_MOMENTS = {{{', '.join(scales)}}}"]
+    return lines
 
 
 def _groups(derivation: Derivation) -> list[str]:

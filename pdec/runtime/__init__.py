@@ -25,7 +25,8 @@ from importlib import resources
 # "initial" (at t = 0), "loss", "penalty" (loss terms in parameters alone), "readout";
 # for the verdict on ω "layer" (z relaxes to f(Z), Z linear) with "channels", or else
 # "jacobian"; "walls"; of its scheme "effective" (like an Euler step), "explicit",
-# "matrix" (G is not of one rate) with "decays"; "closed" (layer, "effective", in 1-D)
+# "matrix" (G is not of one rate) with "decays"; "closed" (layer, "effective", in 1-D);
+# "moments" (whose stencil is linear in parameters that share one domain)
 FEATURES = (
     "accelerated",
     "at_risk",
@@ -43,6 +44,7 @@ FEATURES = (
     "layer",
     "loss",
     "matrix",
+    "moments",
     "penalty",
     "readout",
     "walls",
@@ -70,6 +72,7 @@ STABILITY = (
     "certificates",
     "jacobian",
     "powers",
+    "projection",
 )
 LAST = ("main",)
 

@@ -85,6 +85,7 @@ def _length(w: Any) -> Any: ...
 # feature layer
 _SLOPES: tuple[float, float]  # closure of the range of f'
 _LARGEST: float  # the largest |f|
+_MOMENTS: dict[str, float]  # feature moments: 1/Δx^k of W_k, by parameter
 
 def _stencil(c: Arrays) -> dict[tuple[int, ...], Any]: ...  # offsets -> a_m of Z
 def _slopes_at(n: int, c: Arrays, v: Arrays) -> Any: ...  # f'(Z) at v[field]
