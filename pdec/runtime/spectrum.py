@@ -70,6 +70,8 @@ def _modes_at(
 
 def _angles(axes: int, cells: int, exact: bool) -> Array:
     """Return θ of the modes, half of them on the first axis: the rest are conjugate."""
+    if axes == 0:
+        return np.zeros((0, 1))  # without a grid there is one mode
     most = max(4, int((1e5 / cells) ** (1.0 / axes)))
     found = []
     for number, (size, _, _) in enumerate(_AXES):
@@ -119,7 +121,8 @@ def _rates(modes: _Modes) -> list[tuple[Any, Array]]:
 class _Growth:
     """The mode that grows most: by excess over what the equation itself grows.
 
-    own is the growth per step of the equation where it is largest.
+    own is the growth per step of the equation where it is largest; it is hidden where
+    the steps make a mode decay that the equation makes grow.
     """
 
     excess: float
@@ -127,22 +130,25 @@ class _Growth:
     cell: int
     mode: int
     slope: float
+    hidden: bool = False
 
 
 def _growth(modes: _Modes, h: float) -> _Growth:
     """Return the worst growth per step: ln|G| - max(0, h Re rate) over the modes."""
-    worst, own = _Growth(-math.inf, 0.0, 0, 0, 1.0), -math.inf
+    worst, own, hidden = _Growth(-math.inf, 0.0, 0, 0, 1.0), -math.inf, False
     for slope, rates in _rates(modes):
         growth = h * rates.real
         size = _factor_size(modes, rates, h)
         excess = np.log(np.maximum(size, 1e-300)) - np.maximum(growth, 0.0)
         own = max(own, float(growth.max()))
+        hidden = hidden or bool(np.any((growth > 1e-9) & (size < 1.0 - 1e-9)))
         if float(excess.max()) > worst.excess:
             place = np.unravel_index(int(np.argmax(excess)), excess.shape)
             s = slope[place] if np.ndim(slope) else slope
             cell, mode = int(place[0]), int(place[1])
             worst = _Growth(float(excess.max()), 0.0, cell, mode, float(s))
-    return _Growth(worst.excess, own, worst.cell, worst.mode, worst.slope)
+    cell, mode, slope = worst.cell, worst.mode, worst.slope
+    return _Growth(worst.excess, own, cell, mode, slope, hidden)
 
 
 def _factor_size(modes: _Modes, rates: Array, h: float) -> Array:
@@ -160,7 +166,7 @@ def _wavelengths(modes: _Modes, mode: int) -> tuple[float, float]:
     """Return the wavelength of a mode, in cells and as a length."""
     angles = modes.theta[:, mode]
     turns = np.minimum(angles, 2.0 * math.pi - angles) / (2.0 * math.pi)
-    cells = float(np.max(turns))
+    cells = float(np.max(turns, initial=0.0))
     lengths = [t / spacing for t, (_, spacing, _) in zip(turns, _AXES, strict=True)]
     length = math.hypot(*lengths)
     return (1.0 / cells if cells else math.inf, 1.0 / length if length else math.inf)

@@ -23,9 +23,9 @@ from pdec.runtime.types import Array
 def _largest_everywhere(rows: _Rows, modes: _Modes) -> float:
     """Return the largest h with |G| <= 1 for every θ, the grid's or not.
 
-    In more dimensions than one the grid's modes stand for all.
+    Where there is not one axis, the grid's modes stand for all.
     """
-    if len(_AXES) > 1:
+    if len(_AXES) != 1:
         return math.inf
     # [feature: closed]
     if all(abs(place[0]) <= 1 for place in rows):
