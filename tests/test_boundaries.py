@@ -194,6 +194,18 @@ def test_gradients_of_every_kind(
     assert found.passed, str(found)
 
 
+def test_value_of_each_step_is_that_of_the_step_on_the_way_back() -> None:
+    text = line("clamped", "exchange", "5000 ∂²u - 30000 ∂(u²)").replace(
+        "at x = 0: ∂n u = 0\n", ""
+    )
+    text = text.replace("init 0.4", "init 2").replace(
+        "param g init 2", "param g(t) init uniform(0.2, 0.9)"
+    )
+    text += "scheme trapezoidal\ntarget y(x)\nloss = mean((u - y)²)\n"
+    found = module_of(compile_source(from_text(text, "by_step.npde"))).selfcheck()
+    assert found.passed, str(found)
+
+
 def test_input_at_a_wall_shared_or_not() -> None:
     text = line("neumann", "exchange", "∂²u").replace("param g init 0.4", "input g")
     module = module_of(compile_source(from_text(text, "given.npde")))
