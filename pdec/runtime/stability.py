@@ -236,7 +236,9 @@ def _report(
     elif not exact and powers is not None:
         gain = math.log(max(powers, 1.0)) / MODEL.steps - max(growth.own, 0.0)
         numerical, basis = _flag(gain - 1e-9), "powers"
-    elif not exact and numerical == "stable" and not _smooth(found.rows):
+    elif not exact and (
+        not found.within or (numerical == "stable" and not _smooth(found.rows))
+    ):
         numerical = "unknown"  # frozen coefficients say nothing there
     theta = modes.theta[:, growth.mode]
     wavelength, length = _wavelengths(modes, growth.mode)
@@ -246,7 +248,7 @@ def _report(
     return Stability(
         numerical=numerical,
         basis=basis,
-        intrinsic="ill-posed" if _ill_posed(found) else intrinsic,
+        intrinsic="ill-posed" if _ill_posed(found, growth.own) else intrinsic,
         contractive=contractive,
         certificate=certificate,
         bound=_bound(h),
@@ -264,7 +266,7 @@ def _report(
         adjoint=_adjoint_growth(found, h),
         powers=powers,
         radius=radius,
-        advice=_advice(p, h, numerical, intrinsic, everywhere),
+        advice=_advice(p, h, numerical, growth, everywhere),
     )
 
 
