@@ -108,7 +108,8 @@ def _phases(places: tuple[tuple[int, ...], ...], exact: bool) -> Array:
     turns = [np.arange(n) / n for n in counts]
     turns[0] = turns[0][turns[0] <= 0.5]
     theta = np.stack([t.ravel() for t in np.meshgrid(*turns, indexing="ij")])
-    return np.exp(2.0j * math.pi * (np.asarray(places) @ theta))
+    phases: Array = np.exp(2.0j * math.pi * (np.asarray(places) @ theta))
+    return phases
 
 
 # [end]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def _jacobian_rows(c: Arrays, state: Arrays, inputs: Arrays) -> _Rows:
     found = {}
     for place in itertools.product(*places):
         if uniform:
-            row = tuple(-m % size for m, size in zip(place, space, strict=True))
+            row: Any = tuple(-m % size for m, size in zip(place, space, strict=True))
             found[place] = columns[:, 0, :, *row].T[None]
             continue
         found[place] = _picked(columns, place, widths)
@@ -99,7 +100,9 @@ def _columns(
     counts = [math.prod(x.shape) // math.prod(space) for x in MODEL.fields.values()]
     seeds = np.zeros((sum(counts), len(colours), sum(counts), *space))
     for number, colour in enumerate(colours):
-        comb = tuple(slice(k, None, w) for k, w in zip(colour, widths, strict=True))
+        comb: Any = tuple(
+            slice(k, None, w) for k, w in zip(colour, widths, strict=True)
+        )
         for component in range(sum(counts)):
             seeds[component, number, component, *comb] = 1.0
     copies = sum(counts) * len(colours)

@@ -17,11 +17,11 @@ from pdec.runtime.types import Array, Arrays, State
 def _step_matrix(J: Array, h: float) -> Array:
     """Return G of z⁺ = G z for dz/dt = J z, J a matrix or a stack of them."""
     # [feature: matrix]
-    return _amplification(J, h)
+    return np.asarray(_amplification(J, h))
     # [end]
     # [feature: not matrix]
     above, below = (_polynomial(each, h * J) for each in _polynomials(h))
-    return np.linalg.solve(below, above)
+    return np.asarray(np.linalg.solve(below, above))
     # [end]
 
 

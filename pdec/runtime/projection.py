@@ -164,7 +164,7 @@ def _non_negative(E: Array, f: Array) -> Array:
             x = x + np.min(x[below] / (x[below] - trial[below])) * (trial - x)
             free &= x > 1e-15
             x[~free] = 0.0
-    return x / scale
+    return np.asarray(x / scale)
 
 
 # [end]

@@ -179,7 +179,7 @@ def _largest_steps(modes: _Modes) -> Array:
     """Return for each cell the largest h with |G| <= 1 in its modes; 0 where none."""
     limit = np.full(len(modes.symbol), math.inf)
     # [feature: matrix]
-    return np.minimum(limit, _largest_of_matrices(modes))
+    return np.asarray(np.minimum(limit, _largest_of_matrices(modes)))
     # [end]
     # [feature: not matrix]
     for _, rates in _rates(modes):
