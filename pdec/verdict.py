@@ -20,7 +20,7 @@ from pdec.statements import Ghost
 from pdec.symbolic import indices_of, ordered
 from pdec.targets.body import Module
 from pdec.targets.inline import Inline
-from pdec.targets.layout import call, tuple_of
+from pdec.targets.layout import WIDTH, add_up, call, tuple_of
 from pdec.targets.numpy import Function
 from pdec.targets.shared import shared_operand
 
@@ -165,8 +165,8 @@ def _matrix_step(derivation: Derivation, module: Module) -> list[str]:
             "    q, p = unit[first], unit[~first]",
             "    Q, P = J[..., first, :][..., ~first], J[..., ~first, :][..., first]",
             "    G = np.empty_like(J)",
-            f"    G[..., first, :] = {_matrix(stages[0])}",
-            f"    G[..., ~first, :] = {_matrix(stages[1])}",
+            *add_up("G[..., first, :]", _words(stages[0])),
+            *add_up("G[..., ~first, :]", _words(stages[1])),
             "    return G",
         ]
     elif stages[0].has(DECAY):
@@ -204,7 +204,13 @@ def _matrix(expr: sympy.Expr) -> str:
         if inverse.exp == -1:
             right = _matrix(sympy.Mul(*number, *rest))
             return f"np.linalg.solve({_matrix(inverse.base)}, {right})"
-    return " + ".join(map(_word, sympy.Add.make_args(sympy.expand(expr))))
+    return " ".join(_words(expr))
+
+
+def _words(expr: sympy.Expr) -> list[str]:
+    """The terms of a sum of products of matrices, each later one with its sign."""
+    first, *rest = map(_word, sympy.Add.make_args(sympy.expand(expr)))
+    return [first, *(f"+ {word}" for word in rest)]
 
 
 def _word(term: sympy.Expr) -> str:
@@ -223,13 +229,13 @@ def _word(term: sympy.Expr) -> str:
 
 
 def _stencil(derivation: Derivation, module: Module) -> str:
-    """The coefficients of Z, aligned: time, channels, then all axes if any."""
+    """The coefficients of Z, aligned: time, channels, all axes if any or channels."""
     form = derivation.stability
     head = "def _stencil(c: Arrays) -> dict[tuple[int, ...], Any]:"
     doc = "The coefficients a_m of Z by their offsets m along the axes."
     stencil = Function(module, head, doc)
     found = set().union(*(indices_of(a) for a in form.stencil.values()))
-    if found & set(module.axes) or features(derivation)["walls"]:
+    if found & set(module.axes) or form.channels or features(derivation)["walls"]:
         found |= set(module.axes)
     running = ordered(found, module.axes)
     inline = Inline(partial(shared_operand, stencil, running))
@@ -263,7 +269,10 @@ def _walls(derivation: Derivation, module: Module) -> str:
                 tuple_of([f"({cell}, {inline(w)})" for _, cell, w in row.cells])
                 for row in rows
             ]
-            lines.append(f"            {tuple_of(ghosts)},")
+            line = f"            {tuple_of(ghosts)},"
+            inner = [f"                {ghost}," for ghost in ghosts]
+            whole = ["            (", *inner, "            ),"]
+            lines += [line] if len(line) <= WIDTH else whole
         lines.append("        ),")
     walls.lines = [*lines, "    }"]
     return walls.text()
