@@ -47,7 +47,7 @@ BOUNDARIES = discover("pdec.boundaries", Boundary)
 SCHEMES = discover("pdec.schemes", Scheme)
 DTYPES = ("float64", "float32")
 ACCURACIES = (2, 4, 6)
-GROUPS = 4  # of operators; a model has all of one
+GROUPS = 5  # of operators; a model has all of one
 
 
 @dataclass(frozen=True)
