@@ -396,6 +396,7 @@ class Tally:
     certified: int = 0
     verdicts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     gaps: list[float] = field(default_factory=list)
+    transient: float = 1.0  # the largest ‖Mⁿ‖ of several components, all |G| ≤ 1
 
     def hold(self, what: str, error: float, bound: float, case: str) -> None:
         """Hold an error against its bound."""
@@ -496,16 +497,7 @@ class Bench:
         M = self.step.matrix(p, omega)
         sizes = self.sizes(M)
         if report.numerical == "stable" and self.family.linear:
-            # a mode alone grows as it should; elsewhere so does the exact solution
-            own = self.own_growth(p, omega)
-            alone = report.basis == "exact" and self.step.components == 1
-            allowed = max(math.exp(STEPS * max(report.intrinsic_growth, 0.0)), 1.0)
-            if not alone:
-                allowed = 4.0 * max(own, 1.0)
-            grown = float(sizes.max())
-            self.tally.hold(
-                "stable", grown, allowed * (1 + 1e-9), f"{case} {report.basis}"
-            )
+            self.check_stable(p, omega, M, sizes, report, case)
         if report.contractive:
             self.check_contraction(p, q, report.certificate, rng, case)
         if self.family.linear:
@@ -516,6 +508,28 @@ class Bench:
                 numbers = f"{case}: {again.powers}, {largest}"
                 self.tally.hold("powers", error, 1e-6, numbers)
         self.check_adjoint(q, report.adjoint, rng, case)
+
+    def check_stable(
+        self, p: Params, omega: float, M: Array, sizes: Array, report: Any, case: str
+    ) -> None:
+        """What is called stable does not grow: one component by no more than its own.
+
+        Several may grow for a while, each wave being a matrix that need not be normal:
+        then no growth is left in the end.  Where cells differ, the run may do four
+        times what the exact solution does.
+        """
+        own = math.exp(STEPS * max(report.intrinsic_growth, 0.0))
+        grown = float(sizes.max())
+        if report.basis == "exact" and self.step.components > 1:
+            if report.intrinsic != "none":
+                return
+            self.tally.transient = max(self.tally.transient, grown)
+            for _ in range(16):
+                M = M @ M
+            grown, own = float(np.linalg.norm(M, 2)), 2.0 * max(grown, 1.0)
+        elif report.basis != "exact":
+            own = 4.0 * max(self.own_growth(p, omega), 1.0)
+        self.tally.hold("stable", grown, own * (1 + 1e-9), f"{case} {report.basis}")
 
     def own_growth(self, p: Params, omega: float) -> float:
         """Return the largest ‖exp(n h J)‖₂: what the equation itself does."""
@@ -539,7 +553,7 @@ class Bench:
         """Adversarial slopes for one step; Jacobians of the run at random states."""
         order = np.inf if norm == "maximum norm" else 2
         weight = np.eye(self.step.size)
-        if norm == "circle criterion":
+        if norm == "circle criterion" and not self.family.linear:
             weight = self.circle_norm(p, float(q["omega"]))
         if self.family.scheme == "euler" and self.family.relaxing:
             omega, A = float(q["omega"]), self.step.matrix(p, 1.0)
@@ -608,28 +622,15 @@ class Bench:
     def check_adjoint(
         self, q: Params, bound: float, rng: np.random.Generator, case: str
     ) -> None:
-        """‖λ⁰‖ ≤ bound ‖λᴸ‖ in the 1-, 2- or maximum norm."""
+        """‖λ⁰‖ ≤ bound ‖λᴸ‖ in the 1-, 2- or maximum norm, at a random state."""
         if not bound < 1e100:
             return
         fields = self.module.MODEL.fields
-        z0, dz = (
-            {n: rng.standard_normal((1, *x.shape)) for n, x in fields.items()}
-            for _ in range(2)
-        )
-        (name, *_) = fields
-        one = len(fields) == 1
-        _, pullback = self.module.vjp(q, z0[name] if one else z0, wrt=("z0",))
-        found = pullback(dz[name] if one else dz)
-        before = np.concatenate([a.ravel() for a in dz.values()])
-        after = np.concatenate(
-            [a.ravel() for a in ({name: found} if one else found).values()]
-        )
-        if not np.isfinite(after).all():
-            return
-        grown = min(
-            np.linalg.norm(after, k) / np.linalg.norm(before, k) for k in (1, 2, np.inf)
-        )
-        self.tally.hold("adjoint", float(grown), bound * (1 + 1e-9), case)
+        z0 = {n: rng.standard_normal((1, *x.shape)) for n, x in fields.items()}
+        J = self.jacobian(q, z0)
+        if np.isfinite(J).all():
+            grown = min(float(np.linalg.norm(J.T, k)) for k in (1, 2, np.inf))
+            self.tally.hold("adjoint", grown, bound * (1 + 1e-9), case)
 
     def check_growth(self, p: Params, omega: float, case: str) -> None:
         """Beyond ω_max a run seeded in the critical mode grows at ½ ln|G|²."""
@@ -760,6 +761,9 @@ def main() -> int:
     share = tally.certified / max(tally.draws, 1)
     print(f"{tally.draws} draws in {time.perf_counter() - start:.0f} s")
     print(f"certified: {share:.0%}; median gap to von Neumann: {gap:.1%}")
+    print(
+        f"largest transient of several components, all |G| <= 1: {tally.transient:.3g}"
+    )
     for failure in tally.failures:
         print(failure)
     return 1 if tally.failures else 0

@@ -76,11 +76,12 @@ def _norm_step(A: Array, m: float, r: float) -> float:
 
 # [feature: layer]
 def _circle_step(modes: _Modes) -> float:
-    """Return the Euler step up to which a layer contracts in the 2-norm.
+    """Return the Euler step up to which a layer contracts in a weighted 2-norm.
 
     With m and r the midpoint and half-width of the slopes, which may vary in space and
     time, |1 - w + w m Λ| + w r |Λ| <= 1 in every mode suffices: the circle criterion
-    (Zames 1966; Desoer & Vidyasagar 1975, section V.2).
+    (Zames 1966; Desoer & Vidyasagar 1975, section V.2). The norm weights the modes; the
+    plain 2-norm may grow for a while.
     """
     m, r = sum(modes.slopes) / 2.0, (modes.slopes[1] - modes.slopes[0]) / 2.0
     # [feature: not channels]

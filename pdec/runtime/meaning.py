@@ -103,8 +103,9 @@ def _adjoint_growth(found: _Linearised, h: float) -> float:
     if found.modes.exact:
         m, r = sum(found.slopes) / 2.0, (found.slopes[1] - found.slopes[0]) / 2.0
         symbol = found.modes.symbol
-        size = np.abs(1.0 - w + w * m * symbol) + w * r * np.abs(symbol)
-        norms += [float(size.max())]
+        # each part's largest: slopes that differ from cell to cell couple the modes
+        size = float(np.abs(1.0 - w + w * m * symbol).max())
+        norms += [size + w * r * float(np.abs(symbol).max())]
     # [end]
     # [end]
     # [feature: not layer]
