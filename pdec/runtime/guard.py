@@ -92,7 +92,7 @@ def _mirrors() -> bool:
 def _grows(symbol: Array, h: float) -> bool:
     """Tell whether |G| exceeds the growth of the equation by more than 2 in the run."""
     for s in dict.fromkeys(_SLOPES):
-        rates = s * symbol - 1.0
+        rates = s * symbol - 1.0 if s else np.array([-1.0])
         size = np.abs(_amplification(rates, h))
         if float(size.max()) ** MODEL.steps > 2.0:
             own = np.exp(np.maximum(h * rates.real, 0.0))
@@ -103,10 +103,10 @@ def _grows(symbol: Array, h: float) -> bool:
 
 @functools.cache
 def _phases(places: tuple[tuple[int, ...], ...], exact: bool) -> Array:
-    """Return e^{imθ}, (places, modes): half of the grid's modes, or four an axis."""
-    counts = [size if exact else 4 for size, _, _ in _AXES]
-    turns = [np.arange(n) / n for n in counts]
-    turns[0] = turns[0][turns[0] <= 0.5]
+    """Return e^{imθ}, (places, modes): half of the grid's modes, or a few of them."""
+    turns = [np.arange(n) / n for n in (size if exact else 4 for size, _, _ in _AXES)]
+    for axis in range(1 if exact else len(turns)):
+        turns[axis] = turns[axis][turns[axis] <= 0.5]
     theta = np.stack([t.ravel() for t in np.meshgrid(*turns, indexing="ij")])
     phases: Array = np.exp(2.0j * math.pi * (np.asarray(places) @ theta))
     return phases
