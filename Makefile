@@ -29,6 +29,7 @@ demo: $(VENV)/.pdec-examples ## compile the examples, train digits, leave pictur
 		$(BIN)/pdec compile "$$model" -o "$(DEMO)/" || exit; \
 	done
 	@$(BIN)/python examples/recover_adr1d.py --output "$(DEMO)/"
+	@$(BIN)/python examples/omega_sweep.py --output "$(DEMO)/"
 	@$(BIN)/python examples/train_digits.py --output "$(DEMO)/"
 	@echo "The generated modules and the pictures are in $(DEMO)/:"
 	@ls "$(DEMO)"

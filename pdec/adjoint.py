@@ -35,7 +35,7 @@ from pdec.statements import (
     Solve,
     Statement,
 )
-from pdec.symbolic import Access, accesses, indices_of, ordered
+from pdec.symbolic import TIME, Access, accesses, indices_of, ordered
 
 BAR = "~bar"
 DOT = "~dot"
@@ -397,6 +397,9 @@ def needed(block: Block, statements: Iterable[Statement]) -> Block:
     for solve in (s.solve for s in listed if isinstance(s, Linear)):
         wanted |= _read(solve.residual.statements)
     made = {s.writes for s in candidates if isinstance(s, Map | Solve)}
+    # a stored state may have been given the ghost cells of the step after
+    ghosts = (s for s in candidates if isinstance(s, Ghost))
+    made |= {g.array for g in ghosts if any(TIME in indices_of(m.expr) for m in g.maps)}
     kept: list[Statement] = []
     for statement in reversed(candidates):
         names = statement.unknowns if isinstance(statement, Solve) else ()

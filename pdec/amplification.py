@@ -30,7 +30,7 @@ from pdec.symbolic import Constant
 
 RATE = Constant("rate")  # of a mode: F(z) = rate z
 LENGTH = Constant("h", positive=True)  # Δt, or ω = γ Δt where γ is 1
-DECAY = sympy.Symbol("gamma", positive=True)
+DECAY = Constant("gamma", positive=True)
 NUMBERS = {"dt": LENGTH, "gamma": DECAY, "t": sympy.S.Zero}
 
 JACOBIANS = {
@@ -46,50 +46,60 @@ JACOBIANS = {
 class Amplification:
     """What one step of a scheme does to a mode, and which contractions it inherits.
 
-    ``factor`` is G in ``RATE`` and ``LENGTH``, None for a scheme of pairs (q, p), whose
-    stages are then linear in q and p: ``pairs`` holds q_next and p_next.  Where the
-    factor is 1 + w RATE, ``effective`` is w in ``LENGTH``: the step of forward Euler
-    that does the same.  ``contractivity`` is the multiple of Euler's contractive step
-    up to which the scheme contracts.
+    ``factor`` is G in ``RATE`` and ``LENGTH``.  It is None where G is no function of
+    one rate; then ``stages`` is z_next, or q_next and p_next, as a linear map in the
+    matrices ``JACOBIANS`` and, from the left, the rates of decay ``DECAY``.  Where G is
+    1 + w RATE, ``effective`` is w in ``LENGTH``: the step of forward Euler that does
+    the same.  ``contractivity`` is the multiple of Euler's contractive step up to which
+    the scheme contracts.
     """
 
     factor: sympy.Expr | None
     effective: sympy.Expr | None
     contractivity: float
-    pairs: tuple[sympy.Expr, ...] = ()
+    stages: tuple[sympy.Expr, ...] = ()
 
     @property
     def explicit(self) -> bool:
         """Whether nothing is solved for."""
         factor = self.factor
-        return factor is None or bool(factor.has(RATE) and factor.is_polynomial(RATE))
+        if factor is None:
+            return not any(stage.has(sympy.Pow) for stage in self.stages)
+        return bool(factor.has(RATE) and factor.is_polynomial(RATE))
 
 
-def amplification(scheme: Scheme, *, decaying: bool, affine: bool) -> Amplification:
+def amplification(
+    scheme: Scheme, *, decaying: bool, layer: bool, affine: bool
+) -> Amplification:
     """Derive what a scheme does to a mode.
 
-    ``decaying`` says that F = γ (e - z), with γ = 1 and only -z affine unless
-    ``affine`` says that e is so too.
+    ``decaying`` says that F = γ (e - z), where γ is then 1, and ``layer`` that of this
+    only -z is affine, unless ``affine`` says that e is so too.
     """
     stages = _stages(scheme)
     if "q_next" in stages:  # two groups of fields, advanced in turn
         pairs = (stages["q_next"], stages["p_next"])
         return Amplification(None, None, 0.0, pairs)
-    linear: sympy.Expr = RATE if affine or not decaying else -sympy.S.One
+    step = stages["z_next"]
+    parts = step.has(JACOBIANS["L"], JACOBIANS["N"]) and not layer
+    if parts or (step.has(DECAY) and step.has(JACOBIANS["F"]) and not decaying):
+        return Amplification(None, None, 0.0, (step,))
+    linear: sympy.Expr = RATE if affine or not layer else -sympy.S.One
     values = {
         JACOBIANS["F"]: RATE,
         JACOBIANS["L"]: linear,
         JACOBIANS["N"]: RATE - linear,
         DECAY: sympy.S.One if decaying else DECAY,
     }
-    factor = sympy.factor(stages["z_next"].subs(values))
+    factor = sympy.factor(step.subs(values))
     slope = sympy.cancel(sympy.diff(factor, RATE))
     effective = None if slope.has(RATE) or slope == 0 else sympy.simplify(slope)
     if effective is None:
         factor = sympy.expand(factor) if factor.is_polynomial(RATE) else factor
         return Amplification(factor, None, contractivity(scheme))
     factor = sympy.S.One + effective * RATE
-    return Amplification(factor, effective, math.inf)
+    own = contractivity(scheme) if effective == LENGTH else math.inf
+    return Amplification(factor, effective, own)
 
 
 # --- the text, with a linear right-hand side ------------------------------------------

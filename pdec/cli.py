@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
@@ -212,6 +213,7 @@ Examples:
   pdec check adr1d.npde
   pdec check models/*.npde && echo right, and none of them unstable
   pdec check adr1d.npde --set x=1024          still stable on a finer grid?
+  pdec check adr1d.npde --params p.npz        and with the parameters that were saved?
 
 \b
 Exit status:
@@ -225,20 +227,31 @@ diagnostic has severity, message, hint, file, line, column, end_line and end_col
 )
 @click.argument("models", metavar="MODEL...", type=model_path, nargs=-1, required=True)
 @settings_option
+@click.option(
+    "--params",
+    "saved",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="P.NPZ",
+    help="Judge the stability of these parameters, which the module's save() wrote.",
+)
 @format_option
 def check(
-    models: tuple[Path, ...], overrides: dict[str, int | float], form: str
+    models: tuple[Path, ...],
+    overrides: dict[str, int | float],
+    saved: Path | None,
+    form: str,
 ) -> int:
     """Check each MODEL: names, types, boundaries, and its stability.
 
-    The stability is that of the initial parameters; it changes as they are trained.
+    The stability is that of the initial parameters, or of --params; it changes as they
+    are trained.
     """
     statuses = set()
     found: list[records.Record] = []
     judged: list[dict[str, Any]] = []
     for model in models:
         try:
-            checked = _check_one(model, overrides)
+            checked = _check_one(model, overrides, saved)
         except PdecError as error:  # the other models are checked all the same
             statuses.add(USER_ERROR)
             found += records.of_error(model, error)
@@ -310,7 +323,9 @@ class _Checked:
         return {**about, "summary": self.summary, "notes": self.lines}
 
 
-def _check_one(model: Path, overrides: dict[str, int | float]) -> _Checked:
+def _check_one(
+    model: Path, overrides: dict[str, int | float], saved: Path | None
+) -> _Checked:
     with terminal.spinner(f"checking {model.name}") as progress:
         text = source.read(model)
         from pdec import pipeline
@@ -319,7 +334,7 @@ def _check_one(model: Path, overrides: dict[str, int | float]) -> _Checked:
         compiled = pipeline.compile_source(text, overrides=overrides, progress=progress)
         progress("stability")
         module = pipeline.module_of(compiled)
-        verdict = module.stability(module.init_params(seed=0))
+        verdict = module.stability(_parameters(module, saved))
         progress("first gradients")
         vanishing = vanishing_gradients(module)
     lines = [
@@ -331,6 +346,16 @@ def _check_one(model: Path, overrides: dict[str, int | float]) -> _Checked:
         *str(verdict).splitlines(),
     ]
     return _Checked(text, compiled.warnings, compiled.summary, verdict.numerical, lines)
+
+
+def _parameters(module: ModuleType, saved: Path | None) -> dict[str, Any]:
+    """Return the initial parameters, or those of a file."""
+    if saved is None:
+        return dict(module.init_params(seed=0))
+    try:
+        return dict(module.load(saved))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"'{saved}': {error}") from None
 
 
 def _output_path(model: Path, output: str | None) -> Path:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import sympy
 
@@ -67,10 +67,10 @@ def expansion(
     return terms
 
 
-def _orders(variables: int, order: int) -> Iterator[Orders]:
+def _orders(variables: int, order: int) -> list[Orders]:
+    """The orders of the moments, lowest first: (0, 0), (0, 1), (1, 0), …"""
     every = itertools.product(range(order + 1), repeat=variables)
-    ranked = sorted((p for p in every if sum(p) <= order), key=lambda p: (sum(p), p))
-    yield from ((k,) for (k,) in ranked) if variables == 1 else iter(ranked)
+    return sorted((p for p in every if sum(p) <= order), key=lambda p: (sum(p), p))
 
 
 def _arguments(
@@ -148,12 +148,7 @@ def _guarded(
         return moment(part, order)
     except Divergent as error:
         variable = str(part.r).rstrip("?")
-        weighted = {0: "", 1: f"{variable} "}.get(order)
-        weighted = (
-            text(sympy.Symbol(variable) ** order) + " "
-            if weighted is None
-            else weighted
-        )
+        weighted = text(sympy.Symbol(variable) ** order) + " " if order else ""
         if error.power is None:
             scope.fail(
                 f"moment {label} of {name} diverges: the kernel grows without bound",

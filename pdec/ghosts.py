@@ -36,19 +36,31 @@ def ghost_rows(
     if axis.periodic:
         return tuple(GhostRow(((-side, k, sympy.S.One),)) for k in range(width))
     powers = range(accuracy + len(conditions))
-    cells = [sympy.Rational(2 * cell + 1, 2) for cell in range(accuracy)]
-    rows = [[place**power for power in powers] for place in cells]
-    rows += [[_at_wall(c, power, axis.name) for power in powers] for c in conditions]
-    places = [-sympy.Rational(2 * k + 1, 2) for k in range(width)]
-    beyond = sympy.Matrix([[place**power for place in places] for power in powers])
-    found = sympy.Matrix(rows).T.LUsolve(beyond).applyfunc(sympy.cancel)
+    inside = [sympy.Rational(2 * cell + 1, 2) for cell in range(accuracy)]
+    beyond = [-sympy.Rational(2 * k + 1, 2) for k in range(width)]
+    cells, ghosts = (
+        sympy.Matrix([[place**power for power in powers] for place in places])
+        for places in (inside, beyond)
+    )
+    # p = Σ_j c_j ξ^j: the cells give the lower coefficients, the conditions the upper
+    lower = cells[:, :accuracy].inv()
+    weights, upper = ghosts[:, :accuracy] * lower, sympy.zeros(width, 0)
+    if conditions:
+        at_wall = sympy.Matrix(
+            [[_at_wall(c, power, axis.name) for power in powers] for c in conditions]
+        )
+        rest = -lower * cells[:, accuracy:]
+        upper = ghosts[:, :accuracy] * rest + ghosts[:, accuracy:]
+        upper *= (at_wall[:, :accuracy] * rest + at_wall[:, accuracy:]).inv()
+        weights -= upper * at_wall[:, :accuracy] * lower
     made = []
     for k in range(width):
-        weights = list(found[:, k])
-        inside = enumerate(weights[:accuracy])
-        given = zip(weights[accuracy:], conditions, strict=True)
-        value = sympy.Add(*(weight * condition.value for weight, condition in given))
-        made.append(GhostRow(tuple((side, d, w) for d, w in inside if w != 0), value))
+        found = [sympy.cancel(weight) for weight in weights[k, :]]
+        given = zip(upper[k, :], conditions, strict=True)
+        value = sympy.Add(*(sympy.cancel(w) * c.value for w, c in given))
+        made.append(
+            GhostRow(tuple((side, d, w) for d, w in enumerate(found) if w), value)
+        )
     return tuple(made)
 
 

@@ -63,6 +63,7 @@ class Tables:
     def fresh(self, hint: str) -> str:
         """An unused array name."""
         taken = {*self.arrays, *self.model.spellings, *self.model.definitions}
+        taken |= set(self.numbers.values())
         names = [hint, *(f"{hint}_{count}" for count in range(1, 10_000))]
         return next(name for name in names if name not in taken)
 

@@ -74,6 +74,8 @@ def manufacture(model: Model, pace: float) -> Manufactured:
     for name, value in model.evolution.items():
         source = solution[name].diff(NOW) - inside(value.expr)
         evolution[name] = replace(value, expr=_with_source(name, value.expr, source))
+    first = next(iter(evolution))
+    relaxation = model.relaxation and relaxation_form(first, evolution[first].expr)
     changed = replace(
         model,
         evolution=evolution,
@@ -83,7 +85,7 @@ def manufacture(model: Model, pace: float) -> Manufactured:
         initial={},
         loss=None,
         penalty=None,
-        relaxation=None,
+        relaxation=relaxation,
         every=None,
     )
     return Manufactured(changed, solution, given)
@@ -91,11 +93,12 @@ def manufacture(model: Model, pace: float) -> Manufactured:
 
 def clocked(model: Model, *, scheme: str, dt: float) -> Model:
     """The model with another scheme and length of a step."""
+    step = Constant("dt", positive=True)
     return replace(
         model,
         scheme=scheme,
-        omega=None,
-        dt=Constant("dt", positive=True),
+        omega=model.relaxation.rate * step if model.relaxation else None,
+        dt=step,
         constants={**model.constants, "dt": dt},
     )
 
@@ -167,10 +170,10 @@ class _Wall(NamedTuple):
 
 
 def _between_walls(axis: GridAxis, walls: list[_Wall], phase: sympy.Expr) -> sympy.Expr:
-    """sin(2ξ + φ) + Σ_m c_m ξ^m that satisfies the conditions with g = 0."""
+    """sin(4ξ + φ) + Σ_m c_m ξ^m that satisfies the conditions with g = 0."""
     powers = range(len(walls) + 1)
     x = sympy.Symbol("x")
-    shapes = [sympy.sin(2 * x + phase), *(x**m for m in powers)]
+    shapes = [sympy.sin(4 * x + phase), *(x**m for m in powers)]
     table = [
         [
             sum(
@@ -185,7 +188,7 @@ def _between_walls(axis: GridAxis, walls: list[_Wall], phase: sympy.Expr) -> sym
     found = np.linalg.lstsq(rows[:, 1:], -rows[:, 0], rcond=None)[0]
     place = _share(axis)
     bent = sympy.Add(*(sympy.Float(c) * place**m for m, c in enumerate(found)))
-    return sympy.sin(2 * place + phase) + bent
+    return sympy.sin(4 * place + phase) + bent
 
 
 def _share(axis: GridAxis) -> sympy.Expr:

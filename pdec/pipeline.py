@@ -20,6 +20,7 @@ from pdec.derive import Derivation, derive_all
 from pdec.discrete import discretise
 from pdec.emit import emit, summarise
 from pdec.errors import Diagnostic, Reporter, UsageError
+from pdec.keeping import keep
 from pdec.model import Model
 from pdec.parser import parse_readable
 from pdec.recursion import deep_recursion
@@ -100,21 +101,31 @@ def load(
     target: str = "numpy",
     overrides: Mapping[str, float] | None = None,
 ) -> ModuleType:
-    """Compile a model and return the module, registered under its name and content."""
-    return module_of(compile_source(read(path), target=target, overrides=overrides))
+    """Compile a model and return the module, registered under its name and content.
+
+    What the target compiles when it runs is kept in the user's cache folder.
+    """
+    compilation = compile_source(read(path), target=target, overrides=overrides)
+    needs = TARGETS[target].needs
+    if needs and importlib.util.find_spec(needs) is None:
+        raise UsageError(
+            f"the target '{target}' needs the package {needs}: pip install pdec[{needs}]"
+        )
+    return module_of(compilation, in_file=TARGETS[target].in_file)
 
 
-def module_of(compilation: Compilation) -> ModuleType:
+def module_of(compilation: Compilation, *, in_file: bool = False) -> ModuleType:
     """Run the text of a compiled model as a module.
 
     The text is the compiler's own; it is registered with ``linecache``, so that
-    tracebacks show its lines.
+    tracebacks show its lines, or lies in a file of the user's cache folder.
     """
     digest = _digest(compilation.text)
     name = f"pdec_{compilation.model.name}_{digest}"
     if name in sys.modules:
         return sys.modules[name]
-    file = f"<{name}>"
+    kept = keep(name, compilation.text) if in_file else None
+    file = str(kept) if kept else f"<{name}>"
     spec = importlib.util.spec_from_loader(name, loader=None, origin=file)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)

@@ -10,12 +10,15 @@ Any other right-hand side is written out whole, for its Jacobian at a state.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import sympy
 
 from pdec.lowering import Lowering, Tables
 from pdec.model import Model
+from pdec.parts import affine_part
+from pdec.stages import scheme_of
 from pdec.statements import Block, Map, Origin, Role
 from pdec.symbolic import NOW, TIME, Access, IndexValue, accesses, varies
 
@@ -56,14 +59,22 @@ def rates_block(model: Model, tables: Tables) -> Block:
                 return block
     lowering = Lowering(tables, now=_now(model))
     outputs = []
-    for field, value in model.evolution.items():
-        name = tables.fresh(f"{field}_rate")
-        array = replace(tables.arrays[field], name=name, role=Role.WORK)
-        tables.add(array)
-        origin = Origin(f"rate of {field}", model.source.location(value.span))
-        lowering.assign(array.element(), value.expr, origin)
-        outputs.append(name)
+    for part in ("L", "N") if splits(model) else ("F",):
+        for field, value in model.evolution.items():
+            name = tables.fresh(f"{field}_rate" + ("_rest" if part == "N" else ""))
+            tables.add(replace(tables.arrays[field], name=name, role=Role.WORK))
+            origin = Origin(f"rate of {field}", model.source.location(value.span))
+            expr, linear = value.expr, affine_part(value.expr, model)
+            expr = {"F": expr, "L": linear, "N": expr - linear}[part]
+            lowering.assign(tables.arrays[name].element(), expr, origin)
+            outputs.append(name)
     return Block("rates", tuple(lowering.statements), tuple(outputs))
+
+
+def splits(model: Model) -> bool:
+    """Whether the scheme treats apart what is affine in the state and the rest."""
+    scheme = scheme_of(model)
+    return re.search(r"\b[LN]\b", scheme.text) is not None
 
 
 def _now(model: Model) -> sympy.Expr:

@@ -126,7 +126,7 @@ def _settings(
         seen.add(setting.key)
         if not statements.guard(_setting, setting, scope, found, overrides):
             scope.failed.add(setting.key)
-    if discover("pdec.schemes", Scheme)[str(found["scheme"])].steady:
+    if _steady(str(found["scheme"])):
         _refuse_steps(statements, scope)
         found["steps"] = scope.steps = 1
     if "steps" not in found and not scope.doubtful("steps"):
@@ -156,6 +156,11 @@ def _settings(
         equations.get("omega"),
         equations.get("dt"),
     )
+
+
+def _steady(scheme: str) -> bool:
+    """Whether a scheme finds a fixed point and takes no time."""
+    return discover("pdec.schemes", Scheme)[scheme].steady
 
 
 def _refuse_steps(statements: _Statements, scope: Builder) -> None:
@@ -225,13 +230,8 @@ def _assemble(
     loss: Typed | None = None
     if loss_statement is not None:
         loss = statements.guard(_loss, loss_statement, scope)
-    clock = read_clock(
-        evolving,
-        scope,
-        omega=settings.omega,
-        dt=settings.dt,
-        steady=discover("pdec.schemes", Scheme)[settings.scheme].steady,
-    )
+    length = {"omega": settings.omega, "dt": settings.dt}
+    clock = read_clock(evolving, scope, **length, steady=_steady(settings.scheme))
     if scope.reporter.wrong:
         return None
     assert clock is not None, "a mistake in the step was not reported"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
 import numpy as np
 import sympy
@@ -42,16 +43,17 @@ def missed(
     exact: Complex = np.zeros([ANGLES] * len(spacings), np.complex128)
     for product in products:
         sides = [transform(p, w, start) for p, w in zip(product, waves, strict=True)]
-        if any(side is None for side in sides):
+        known = [side for side in sides if side is not None]
+        if len(known) < len(sides):
             return []
-        exact += _outer([side for side in sides if side is not None])
+        exact += reduce(np.multiply.outer, known)
     close: Complex = np.zeros_like(exact)
     for powers, value in moments.items():
         terms: list[Complex] = [
             np.asarray((1j * wave) ** k / math.factorial(k), np.complex128)
             for wave, k in zip(waves, powers, strict=True)
         ]
-        close += value * _outer(terms)
+        close += value * reduce(np.multiply.outer, terms)
     scale = abs(exact.flat[0])
     if not scale > 1e-12 * float(np.max(np.abs(exact))):
         return []
@@ -67,13 +69,6 @@ def missed(
         points = 2 * math.pi / theta[bad[0]]
         text += f", and by less than {GOOD:g} for waves longer than {points:.0f} points"
     return [text]
-
-
-def _outer(parts: Sequence[Complex]) -> Complex:
-    result = np.asarray(parts[0], np.complex128)
-    for part in parts[1:]:
-        result = result[..., None] * part
-    return result
 
 
 def transform(

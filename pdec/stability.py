@@ -12,6 +12,7 @@ tangent of any other right-hand side; the generated module does the arithmetic.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import sympy
@@ -71,7 +72,9 @@ def analyse(model: Model, program: Program) -> StabilityForm:
     if layer is None:
         tangent = linearise(program.rates, program.arrays, along=model.fields)
         affine = not _reads_state(tangent.block, program)
-        scheme = amplification(scheme_of(model), decaying=decaying, affine=affine)
+        scheme = amplification(
+            scheme_of(model), decaying=decaying, layer=False, affine=affine
+        )
         one, reach = (
             (1.0, 1.0),
             tuple(_reach(model, program, axis) for axis in model.axes),
@@ -87,7 +90,7 @@ def analyse(model: Model, program: Program) -> StabilityForm:
         values = value_range(layer.value.expr, layer.argument, constants)
         at = _slopes_at(layer, program.rates)
     scheme = amplification(
-        scheme_of(model), decaying=True, affine=slopes[0] == slopes[1]
+        scheme_of(model), decaying=True, layer=True, affine=slopes[0] == slopes[1]
     )
     return StabilityForm(scheme, layer, slopes, values, at, None, True, orders)
 
@@ -98,6 +101,33 @@ def inverse(scheme: Amplification) -> sympy.Expr:
     step = Constant("w", positive=True)
     (found,) = sympy.solve(scheme.effective - step, LENGTH)
     return sympy.simplify(found)
+
+
+def moments(form: StabilityForm, model: Model, program: Program) -> dict[str, float]:
+    """1/Δx^k of every parameter W_k in the stencil of Z, where that is linear in them.
+
+    Empty unless all of them are numbers, or all have a value in every cell.
+    """
+    made = {s.target: s.expr for s in program.coefficients.maps if not s.over}
+    sizes = {f"d{axis}": grid.spacing for axis, grid in model.axes.items()}
+    found: dict[str, float] = {}
+    domains = set()
+    for coefficient in form.stencil.values():
+        written = coefficient.xreplace(made)
+        for access in accesses(written):
+            slope = sympy.expand(written.diff(access))
+            if access.array not in model.params or accesses(slope) or access.offsets:
+                return {}
+            domains.add(access.indices)
+            for term in sympy.Add.make_args(slope):
+                powers = term.as_powers_dict()
+                lengths = (
+                    sizes.get(str(b), 1.0) ** float(e) for b, e in powers.items()
+                )
+                found[access.array] = max(
+                    found.get(access.array, 0.0), math.prod(lengths)
+                )
+    return found if domains in ({()}, {model.axis_names}) else {}
 
 
 def _slopes_at(layer: Layer, rates: Block) -> Block:

@@ -6,19 +6,21 @@ Called by ``mathematics.py`` and ``tables.py``.  What they must be is in
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import sympy
 
-from pdec.amplification import LENGTH, RATE
+from pdec.amplification import DECAY, LENGTH, RATE
+from pdec.clock import relaxation_form
 from pdec.derive import Derivation
 from pdec.parts import partners
-from pdec.stability import inverse
+from pdec.stability import inverse, moments
 from pdec.statements import Ghost
 from pdec.symbolic import indices_of, ordered
 from pdec.targets.body import Module
 from pdec.targets.inline import Inline
-from pdec.targets.layout import call, tuple_of
+from pdec.targets.layout import WIDTH, add_up, call, tuple_of
 from pdec.targets.numpy import Function
 from pdec.targets.shared import shared_operand
 
@@ -33,14 +35,27 @@ def features(derivation: Derivation) -> dict[str, bool]:
         "channels": form.channels,
         "jacobian": form.layer is None,
         "effective": form.scheme.effective is not None,
-        "pairs": bool(form.scheme.pairs),
+        "matrix": form.scheme.factor is None,
+        "decays": form.scheme.factor is None and form.scheme.stages[0].has(DECAY),
         "walls": not all(axis.periodic for axis in model.axes.values()),
         "closed": form.layer is not None
         and not form.channels
         and form.scheme.effective is not None
         and len(model.axes) == 1,
-        "explicit": not form.scheme.pairs and form.scheme.explicit,
+        "explicit": form.scheme.explicit,
+        "moments": bool(_moments(derivation)),
     }
+
+
+def _moments(derivation: Derivation) -> dict[str, float]:
+    """The parameters that can be projected, with 1/Δx^k of each."""
+    form = derivation.stability
+    ranged = all(map(math.isfinite, form.slopes))
+    if form.layer is None or form.channels or not ranged:
+        return {}
+    if form.scheme.effective is None:
+        return {}
+    return moments(form, derivation.model, derivation.program)
 
 
 def functions(derivation: Derivation, module: Module) -> list[str]:
@@ -91,7 +106,7 @@ def _scheme(derivation: Derivation, module: Module) -> list[str]:
     """What one step does to a mode, and the step of Euler that does the same."""
     scheme, name = derivation.stability.scheme, derivation.model.scheme
     if scheme.factor is None:
-        return [_pairs(derivation, module)]
+        return _matrix_step(derivation, module)
     head = "def _amplification(rate: Any, h: Any) -> Any:"
     doc = f"The factor G of a mode in a step of length h, dz/dt = rate z: {name}."
     factor = Function(module, head, doc)
@@ -129,24 +144,73 @@ def _matrix_factor(derivation: Derivation, module: Module) -> str:
     return function.text()
 
 
-def _pairs(derivation: Derivation, module: Module) -> str:
-    """The matrix of one step of a scheme that advances two groups in turn."""
+def _matrix_step(derivation: Derivation, module: Module) -> list[str]:
+    """The matrix of one step, where G is no function of one rate.
+
+    J stands over what else the scheme needs: the parts L and N that it is made of, or
+    the rates of decay on a diagonal.
+    """
+    stages, name = derivation.stability.scheme.stages, derivation.model.scheme
     head = "def _amplification(J: Array, h: Any) -> Array:"
-    doc = f"The matrix G of z⁺ = G z for dz/dt = J z: {derivation.model.scheme}."
-    function = Function(module, head, doc)
-    function.lines = [
-        "    q, p = np.eye(J.shape[-1])[_FIRST], np.eye(J.shape[-1])[_SECOND]",
-        "    Q, P = J[..., _FIRST, :], J[..., _SECOND, :]",
-        "    Q, P = Q[..., _SECOND], P[..., _FIRST]",
-        "    G = np.empty_like(J)",
-    ]
-    for name, value in zip(
-        ("_FIRST", "_SECOND"), derivation.stability.scheme.pairs, strict=True
-    ):
-        terms = [_word(term) for term in sympy.Add.make_args(sympy.expand(value))]
-        function.lines += call(f"G[..., {name}, :] =", [" + ".join(terms)])
-    function.lines.append("    return G")
-    return function.text()
+    function = Function(module, head, f"The matrix G of z⁺ = G z in one step: {name}.")
+    lines = ["    n = J.shape[-1]", "    unit = np.eye(n)"]
+    rate = Function(
+        module, "def _whole(J: Array) -> Array:", "The matrix of dz/dt = J z."
+    )
+    rate.lines = ["    return J[..., : J.shape[-1], :]"]
+    found = [function, rate]
+    if len(stages) == 2:
+        lines += [
+            "    first = np.isin(np.arange(n) % (len(_FIRST) + len(_SECOND)), _FIRST)",
+            "    q, p = unit[first], unit[~first]",
+            "    Q, P = J[..., first, :][..., ~first], J[..., ~first, :][..., first]",
+            "    G = np.empty_like(J)",
+            *add_up("G[..., first, :]", _words(stages[0])),
+            *add_up("G[..., ~first, :]", _words(stages[1])),
+            "    return G",
+        ]
+    elif stages[0].has(DECAY):
+        lines.append(
+            "    J, gamma = J[..., :n, :], J[..., n:, :].sum(axis=-1)[..., None]"
+        )
+        lines.append(f"    return {_matrix(stages[0])}")
+        found.append(_decays(derivation, module))
+    else:
+        lines += ["    L, N = J[..., :n, :], J[..., n:, :]"]
+        lines.append(f"    return {_matrix(stages[0])}")
+        rate.lines = ["    return J[..., : J.shape[-1], :] + J[..., J.shape[-1] :, :]"]
+    function.lines = lines
+    return [each.text() for each in found]
+
+
+def _decays(derivation: Derivation, module: Module) -> Function:
+    """The rate of decay of each component."""
+    head = "def _decays(c: Arrays) -> list[Any]:"
+    function = Function(module, head, "The rate of decay γ of each component.")
+    inline, rates = Inline(function.refer), []
+    for name, equation in derivation.model.evolution.items():
+        form = relaxation_form(name, equation.expr)
+        assert form is not None
+        count = math.prod(c.size for c in derivation.model.fields[name].shape)
+        rates += [inline(form.rate)] * count
+    function.lines = [f"    return [{', '.join(rates)}]"]
+    return function
+
+
+def _matrix(expr: sympy.Expr) -> str:
+    """A linear map as a matrix: (1 - h L)⁻¹ (1 + h N) → np.linalg.solve(…, …)."""
+    if expr.is_Mul and isinstance(expr.args_cnc()[1][0], sympy.Pow):
+        number, (inverse, *rest) = expr.args_cnc()
+        if inverse.exp == -1:
+            right = _matrix(sympy.Mul(*number, *rest))
+            return f"np.linalg.solve({_matrix(inverse.base)}, {right})"
+    return " ".join(_words(expr))
+
+
+def _words(expr: sympy.Expr) -> list[str]:
+    """The terms of a sum of products of matrices, each later one with its sign."""
+    first, *rest = map(_word, sympy.Add.make_args(sympy.expand(expr)))
+    return [first, *(f"+ {word}" for word in rest)]
 
 
 def _word(term: sympy.Expr) -> str:
@@ -157,19 +221,21 @@ def _word(term: sympy.Expr) -> str:
         for factor in matrices
         for letter in [str(factor.as_base_exp()[0])] * int(factor.as_base_exp()[1])
     ]
-    word = " @ ".join(letters)
+    word = " @ ".join(letters or ["unit"])
     factor = sympy.Mul(*number)
-    return word if factor == 1 else f"{PLAIN(factor)} * ({word})"
+    if factor == 1:
+        return word
+    return f"{PLAIN(factor, 2)} * {word if len(letters) < 2 else f'({word})'}"
 
 
 def _stencil(derivation: Derivation, module: Module) -> str:
-    """The coefficients of Z, aligned: time, channels, then all axes if any."""
+    """The coefficients of Z, aligned: time, channels, all axes if any or channels."""
     form = derivation.stability
     head = "def _stencil(c: Arrays) -> dict[tuple[int, ...], Any]:"
     doc = "The coefficients a_m of Z by their offsets m along the axes."
     stencil = Function(module, head, doc)
     found = set().union(*(indices_of(a) for a in form.stencil.values()))
-    if found & set(module.axes) or features(derivation)["walls"]:
+    if found & set(module.axes) or form.channels or features(derivation)["walls"]:
         found |= set(module.axes)
     running = ordered(found, module.axes)
     inline = Inline(partial(shared_operand, stencil, running))
@@ -203,7 +269,10 @@ def _walls(derivation: Derivation, module: Module) -> str:
                 tuple_of([f"({cell}, {inline(w)})" for _, cell, w in row.cells])
                 for row in rows
             ]
-            lines.append(f"            {tuple_of(ghosts)},")
+            line = f"            {tuple_of(ghosts)},"
+            inner = [f"                {ghost}," for ghost in ghosts]
+            whole = ["            (", *inner, "            ),"]
+            lines += [line] if len(line) <= WIDTH else whole
         lines.append("        ),")
     walls.lines = [*lines, "    }"]
     return walls.text()
@@ -223,8 +292,9 @@ def tables(derivation: Derivation) -> list[str]:
         "# multiple of Euler's contractive step up to which the scheme contracts",
         f"_CONTRACTIVITY = {_number(form.scheme.contractivity)}",
     ]
-    if form.scheme.pairs:
+    if len(form.scheme.stages) == 2:
         lines += _groups(derivation)
+    rates = [f'"{name}"' for name in derivation.program.rates.outputs]
     if form.layer is None:
         lines += ["# whether the rates are affine in the state"]
         return [
@@ -234,14 +304,18 @@ def tables(derivation: Derivation) -> list[str]:
             f"_REACH = {tuple_of([str(reach) for reach in form.reach])}",
             f"_UNIFORM = {form.uniform}",
             "# the rates, by field",
-            f"_RATES = {tuple_of([_quoted(n) for n in derivation.program.rates.outputs])}",
+            f"_RATES = {tuple_of(rates)}",
         ]
     low, high = (_number(end) for end in form.slopes)
     lines += ["# closure of the range of f'", f"_SLOPES = ({low}, {high})"]
     largest = max(map(abs, form.values))
     if form.layer.argument is None:
         largest = float("inf")
-    return [*lines, "# the largest |f|", f"_LARGEST = {_number(largest)}"]
+    lines += ["# the largest |f|", f"_LARGEST = {_number(largest)}"]
+    scales = [f'"{name}": {scale!r}' for name, scale in _moments(derivation).items()]
+    if scales:
+        lines += ["# 1/Δx^k of the moments W_k", f"_MOMENTS = {{{', '.join(scales)}}}"]
+    return lines
 
 
 def _groups(derivation: Derivation) -> list[str]:
@@ -260,10 +334,6 @@ def _groups(derivation: Derivation) -> list[str]:
         f"_FIRST = {places[True]}",
         f"_SECOND = {places[False]}",
     ]
-
-
-def _quoted(name: str) -> str:
-    return f'"{name}"'
 
 
 def _number(value: float) -> str:

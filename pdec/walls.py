@@ -94,6 +94,8 @@ def _check_number(
         have = f"{ends[0]} has {len(low)} and {ends[1]} has {len(high)}"
         hint = f"add for instance `∂²{spelling} = 0` beside `{spelling} = …`, or "
         hint += f"`∂³{spelling} = 0` beside `∂{spelling} = …`"
+        if len(low) + len(high) > order:
+            hint = "leave one out"
         scope.reporter.error(
             f"derivatives of order {order} along {axis.name} take {order} boundary "
             f"conditions for '{spelling}', shared by both sides; {have}",
@@ -251,7 +253,8 @@ def _check_made_of(
         )
     if any(axis in indices_of(expr) for expr in every):
         what = f"nothing in a condition at a wall of {axis} can vary along {axis}"
-        scope.fail(what, statement.span, "declare it without this axis")
+        hint = f"declare it without {axis}; the coordinate itself is a number there"
+        scope.fail(what, statement.span, hint)
     if any(per_sample(factor) for factor in condition.factors):
         scope.fail(
             "the factors of a boundary condition are numbers and parameters",

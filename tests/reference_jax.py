@@ -16,6 +16,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from reference_walls import Condition as Met
+from reference_walls import Side, padded
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_platforms", "cpu")
@@ -217,6 +219,13 @@ def euler(s: Step, z: Arrays, t: Any) -> Arrays:
     """Forward Euler."""
     rate = s.F(z, t)
     return {name: z[name] + s.dt * rate[name] for name in z}
+
+
+def heun(s: Step, z: Arrays, t: Any) -> Arrays:
+    """The mean of the slopes at the start and after a step of Euler's."""
+    k1 = s.F(z, t)
+    k2 = s.F({name: z[name] + s.dt * k1[name] for name in z}, t + s.dt)
+    return {name: z[name] + s.dt / 2 * (k1[name] + k2[name]) for name in z}
 
 
 def exponential(s: Step, z: Arrays, t: Any) -> Arrays:
@@ -1197,3 +1206,77 @@ def walls1d() -> Reference:
 
     half = lambda p, z, inputs, y: _square_error(p, z, inputs, y) / 2  # noqa: E731
     return Reference(rate, 4, constant(0.15), half)
+
+
+# --- walls whose numbers are computed -------------------------------------------------
+
+
+@reference
+def boundary_line() -> Reference:
+    g = Grid({"x": Axis(9, 0, 1)}, accuracy=4)
+    dx = g.axes["x"].spacing
+
+    def ghosts(p: Arrays, n: Any, z: Arrays, inputs: Arrays) -> tuple[Any, Any]:
+        T, w = z["T"], z["w"]
+        low = Met([1.0], p["s"][n] * inputs["Tin"] + 0.1)
+        high = Met([p["h"], 1.0], p["h"] * p["Text"])
+        wide_T = padded(T, [Side(-1, dx, [low], [high])], 4)
+        fed = Met([p["p"], -1.0], jnp.einsum("ij,bj->bi", p["A"], inputs["r"]))
+        ends = Side(-1, dx, [fed], [Met([0.0, 1.0], p["m"])])
+        return wide_T, padded(w, [ends], 4)
+
+    def rate(p: Arrays, n: Any, z: Arrays, inputs: Arrays) -> Arrays:
+        wide_T, wide_w = ghosts(p, n, z, inputs)
+        T = p["D"] * g.d(wide_T, x=2) - 0.2 * g.d(wide_T, x=1) + 0.1 * z["w"][:, 0]
+        w = p["D"] * g.d(wide_w, x=2) - jnp.tanh(z["T"])[:, None] * z["w"]
+        return {"T": T, "w": w}
+
+    def loss(p: Arrays, z: Arrays, inputs: Arrays, y: Arrays) -> Any:
+        _, wide_w = ghosts(p, 0, z, inputs)
+        slope = _mean(g.d(wide_w, x=1)) ** 2
+        return _mean((z["T"] - y["y"]) ** 2) + slope
+
+    return Reference(rate, 4, constant(0.1), loss)
+
+
+@reference
+def boundary_plane() -> Reference:
+    axes = {"x": Axis(6, 0, 1), "y": Axis(5, 0, 2), "q": Axis(4, 0, 1, True)}
+    g = Grid(axes)
+    x = axes["x"].points()[:, None]
+    y = axes["y"].points()[:, None]
+
+    def rate(p: Arrays, n: Any, z: Arrays, inputs: Arrays) -> Arrays:
+        u, given = z["u"], inputs["g"]
+        fed = p["c"] * inputs["k"][:, :, None]
+        held = jnp.tanh(inputs["s"])[:, None, None] + jnp.sin(jnp.pi * y) / 5
+        along_x = Side(
+            -3,
+            axes["x"].spacing,
+            [Met([p["a"][:, None], 0.5], fed)],
+            [Met([1.0], held)],
+        )
+        along_y = Side(
+            -2,
+            axes["y"].spacing,
+            [Met([1.0], given**2 + p["b"][:, None])],
+            [Met([p["e"], 1.0], p["e"] * given * x)],
+        )
+        w = padded(u, [along_x, along_y, Side(-1, axes["q"].spacing)], 2)
+        mixed = 0.02 * g.d(w, x=1, y=1) + 0.01 * g.d(w, y=1, q=1)
+        return {"u": p["D"] * g.laplacian(w) + mixed - 0.1 * u**3}
+
+    return Reference(rate, 3, constant(0.05), _square_error, scheme=heun)
+
+
+@reference
+def boundary_beam() -> Reference:
+    g = line(10, 0, 1)
+
+    def rate(p: Arrays, n: Any, z: Arrays, inputs: Arrays) -> Arrays:
+        low = [Met([1.0], p["height"]), Met([0.0, -1.0], p["tilt"])]
+        high = [Met([p["k"], 0.0, 1.0], p["moment"]), Met([1.0], 0.1)]
+        w = padded(z["u"], [Side(-1, g.axes["x"].spacing, low, high)], 2)
+        return {"u": inputs["load"] - 0.01 * g.d(w, x=4)}
+
+    return Reference(rate, 5, constant(0.01), _square_error, scheme=implicit)

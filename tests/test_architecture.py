@@ -106,6 +106,11 @@ LAYERS = (
     "targets/shared",
     "targets/solves",
     "targets/numpy",
+    "targets/nests",
+    "targets/loops",
+    "targets/compiled",
+    "targets/copies",
+    "targets/numba",
     # derivation → the module's text
     "runtime",
     "verdict",
@@ -114,6 +119,7 @@ LAYERS = (
     "emit",
     # all stages on one screen, and who calls them
     "recursion",
+    "keeping",
     "pipeline",
     "manufactured",
     "convergence",

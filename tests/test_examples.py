@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +18,15 @@ def script(monkeypatch: pytest.MonkeyPatch, repository: Path) -> ModuleType:
     import train_digits
 
     return train_digits
+
+
+@pytest.fixture
+def sweep(monkeypatch: pytest.MonkeyPatch, repository: Path) -> ModuleType:
+    """The script that sweeps ω, importable as it is when run."""
+    monkeypatch.syspath_prepend(repository / "examples")
+    import omega_sweep
+
+    return omega_sweep
 
 
 @pytest.fixture
@@ -45,6 +55,27 @@ def test_weights_are_recovered_from_the_continuous_equation(
     np.testing.assert_allclose(order, 1.0, atol=0.1)
     recovery.draw(tmp_path / "recovered.png", steps, found)
     _assert_drawn(tmp_path, {"recovered.png"})
+
+
+def test_what_omega_does_turns_at_the_predicted_bound(
+    sweep: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--count", "5", "--starts", "1", "--updates", "15"]
+    sweep.main([*few, "--output", str(tmp_path)])
+    assert "ω_max at the start: 1.25" in capsys.readouterr().out
+    with (tmp_path / "omega_sweep.csv").open(encoding="utf-8") as stream:
+        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(stream)]
+    assert [row["omega"] for row in rows] == [0.5, 0.75, 1.0, 1.25, 1.5]
+    for row in rows:
+        assert row["omega_max"] == pytest.approx(1.25, abs=1e-3)
+        assert np.isfinite(row["depth"]) == (row["omega"] < 1.25)
+        if row["omega"] < 1.25:
+            assert row["depth"] == pytest.approx(row["foretold"], rel=0.2)
+    gentle, wild = rows[2], rows[4]
+    assert wild["gradient"] > 100 * gentle["gradient"]
+    assert wild["first_loss"] > 100 * gentle["first_loss"]
+    assert wild["omega_max_trained"] > wild["omega_max"]  # training flees the bound
+    _assert_drawn(tmp_path, {"omega_sweep.png"})
 
 
 def test_digits_are_learnt_end_to_end(

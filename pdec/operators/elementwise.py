@@ -82,6 +82,6 @@ PLUGINS = (
         Select,
         3,
         "where(c, a, b): a where c > 0, else b",
-        "where(z - 0.4, z², z)",
+        "where(z, z², z)",
     ),
 )

@@ -16,15 +16,17 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Collection
+from functools import cache
 from importlib import resources
 
-# features, what a model has: "accelerated" (a fixed point), "at_risk" (a boundary
-# condition that parameters can break), "banded" (implicit on one axis), "classes" (a
-# target of labels), "every" (targets along the way), "implicit" (steps that are solved
-# for), "initial" (at t = 0), "loss", "penalty" (loss terms in parameters alone),
-# "readout"; and for the verdict on ω "layer" (z relaxes to f(Z), Z linear) with
-# "channels", or else "jacobian"; "walls"; and of the scheme "effective" (like an Euler
-# step), "explicit", "pairs"; "closed" (a layer like an Euler step in 1-D)
+# features, what a model has: "accelerated" (a fixed point), "at_risk" (walls whose
+# conditions parameters can break), "banded" (implicit on one axis), "classes" (a target
+# of labels), "every" (targets along the way), "implicit" (steps that are solved for),
+# "initial" (at t = 0), "loss", "penalty" (loss terms in parameters alone), "readout";
+# for the verdict on ω "layer" (z relaxes to f(Z), Z linear) with "channels", or else
+# "jacobian"; "walls"; of its scheme "effective" (like an Euler step), "explicit",
+# "matrix" (G is not of one rate) with "decays"; "closed" (layer, "effective", in 1-D);
+# "moments" (whose stencil is linear in parameters that share one domain)
 FEATURES = (
     "accelerated",
     "at_risk",
@@ -32,6 +34,7 @@ FEATURES = (
     "channels",
     "classes",
     "closed",
+    "decays",
     "effective",
     "every",
     "explicit",
@@ -40,7 +43,8 @@ FEATURES = (
     "jacobian",
     "layer",
     "loss",
-    "pairs",
+    "matrix",
+    "moments",
     "penalty",
     "readout",
     "walls",
@@ -60,6 +64,7 @@ STABILITY = (
     "certificates",
     "jacobian",
     "powers",
+    "projection",
 )
 LAST = ("main",)
 
@@ -123,7 +128,8 @@ def files(
     return (*BEFORE_MATHEMATICS, *tools), behind
 
 
-def reserved_names(files: Collection[str]) -> frozenset[str]:
+@cache
+def reserved_names(files: tuple[str, ...]) -> frozenset[str]:
     """Return the names that pasted text uses at top level, which no model may take."""
     names = {"annotations"}
     for text in (IMPORTS, *(paste(file, FEATURES) for file in files)):
@@ -132,6 +138,7 @@ def reserved_names(files: Collection[str]) -> frozenset[str]:
     return frozenset(names)
 
 
+@cache
 def without_head(text: str) -> str:
     """Drop the docstring and the imports, which stand first in every file."""
     head = 0

@@ -76,11 +76,12 @@ def _norm_step(A: Array, m: float, r: float) -> float:
 
 # [feature: layer]
 def _circle_step(modes: _Modes) -> float:
-    """Return the Euler step up to which a layer contracts in the 2-norm.
+    """Return the Euler step up to which a layer contracts in a weighted 2-norm.
 
     With m and r the midpoint and half-width of the slopes, which may vary in space and
     time, |1 - w + w m Λ| + w r |Λ| <= 1 in every mode suffices: the circle criterion
-    (Zames 1966; Desoer & Vidyasagar 1975, section V.2).
+    (Zames 1966; Desoer & Vidyasagar 1975, section V.2). The norm weights the modes; the
+    plain 2-norm may grow for a while.
     """
     m, r = sum(modes.slopes) / 2.0, (modes.slopes[1] - modes.slopes[0]) / 2.0
     # [feature: not channels]
@@ -101,12 +102,12 @@ def _circle_step(modes: _Modes) -> float:
 
 def _layer_rows(c: Arrays) -> tuple[_Rows, bool]:
     """Return the stencil of Z as rows of all cells, and whether they are one row."""
-    stencil = _stencil(c)
-    return _as_matrices(stencil), all(np.size(a) == 1 for a in stencil.values())
+    rows = _as_matrices(_stencil(c))
+    return rows, all(len(a) == 1 for a in rows.values())
 
 
 def _as_matrices(stencil: _Rows) -> _Rows:
-    """Return coefficients ([t], [i, k], [*space]) as (cells, i, k)."""
+    """Return coefficients ([t], [*space]), or ([t], i, k, *space), as (cells, i, k)."""
     shape = np.broadcast_shapes(*(np.shape(a) for a in stencil.values()))
     found = {}
     for place, a in stencil.items():
@@ -115,7 +116,7 @@ def _as_matrices(stencil: _Rows) -> _Rows:
         found[place] = full.reshape(-1, 1, 1)
         # [end]
         # [feature: channels]
-        first = len(shape) - 2 - (len(_AXES) if len(shape) > 3 else 0)
+        first = len(shape) - 2 - len(_AXES)
         full = np.broadcast_to(np.asarray(a, np.float64), shape)
         full = np.moveaxis(full, (first, first + 1), (-2, -1))
         found[place] = full.reshape(-1, *full.shape[-2:])
@@ -148,7 +149,7 @@ def _folded(rows: _Rows, axis: int, side: int, ghosts: Any) -> _Rows:
         beyond = -step * place[axis]  # how far the stencil reaches past this wall
         for distance in range(beyond):
             row = side + step * distance  # reads the ghost number beyond - distance
-            at = (..., row, *(slice(None) for _ in range(len(_AXES) - axis - 1)))
+            at: Any = (..., row, *(slice(None) for _ in range(len(_AXES) - axis - 1)))
             if not np.any(a[at]):
                 continue
             for cell, weight in ghosts[beyond - distance - 1]:

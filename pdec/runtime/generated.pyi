@@ -14,7 +14,7 @@ until _step (or _loss, or _initial) fills them.
 
 from typing import Any, Protocol
 
-from pdec.runtime.types import Arrays, Model
+from pdec.runtime.types import Array, Arrays, Model
 
 MODEL: Model
 
@@ -68,9 +68,14 @@ _QUANTITY: str  # what the length of a step is called: ω or Δt
 _CONTRACTIVITY: float  # of the scheme, in steps of Euler
 
 def _clock(c: Arrays) -> tuple[Any, Any]: ...  # ω and γ, or Δt and 1
-def _amplification(rate: Any, h: Any) -> Any: ...  # feature pairs: of matrices
+def _amplification(rate: Any, h: Any) -> Any: ...  # feature matrix: G of matrices J
 
-# feature not pairs: coefficients above and below the bar of G in powers of h rate
+# feature matrix: the J of dz/dt = J z, of which the scheme may treat parts differently,
+# one above the other (L over N), or which stands above the rates of decay
+def _whole(J: Array) -> Array: ...
+def _decays(c: Arrays) -> list[Any]: ...
+
+# feature not matrix: coefficients above and below the bar of G in powers of h rate
 def _polynomials(h: float) -> tuple[tuple[float, ...], tuple[float, ...]]: ...
 
 # feature effective: the step of forward Euler that does the same, and its inverse
@@ -80,6 +85,7 @@ def _length(w: Any) -> Any: ...
 # feature layer
 _SLOPES: tuple[float, float]  # closure of the range of f'
 _LARGEST: float  # the largest |f|
+_MOMENTS: dict[str, float]  # feature moments: 1/Δx^k of W_k, by parameter
 
 def _stencil(c: Arrays) -> dict[tuple[int, ...], Any]: ...  # offsets -> a_m of Z
 def _slopes_at(n: int, c: Arrays, v: Arrays) -> Any: ...  # f'(Z) at v[field]
@@ -110,3 +116,4 @@ class _Stability(Protocol):
     def growth(self) -> float: ...
 
 def stability(p: Arrays, omega: Any = None) -> _Stability: ...
+def _may_grow(c: Arrays) -> bool: ...  # a first look: whether to ask for the verdict

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import warnings
 
 import numpy as np
 
@@ -18,40 +17,13 @@ from pdec.runtime.generated import (
     _stencil,
     _walls,
 )
+from pdec.runtime.interface import _WARNED
 from pdec.runtime.linearised import _judged
 from pdec.runtime.spectrum import _growth, _Rows
-from pdec.runtime.stability import _inherited, stability
-from pdec.runtime.types import Array, Arrays, StabilityError, StabilityWarning
+from pdec.runtime.stability import _inherited
+from pdec.runtime.types import Array, Arrays
 
 # --- the check before a run ----------------------------------------------------------
-
-
-def _guard(p: Arrays, c: Arrays, check: str) -> None:
-    """Refuse, or warn of, a run that is numerically unstable.
-
-    A quick look settles most cases: only where it finds too much growth is the verdict
-    worked out.
-    """
-    if check not in ("raise", "warn", "off"):
-        raise ValueError(f'check is {check!r}, expected "raise", "warn" or "off"')
-    if check == "off" or not _may_grow(c):
-        return
-    report = stability(p)
-    if report.numerical != "unstable":
-        return
-    known = report.basis == "exact"
-    if not (known and check == "raise") and report.basis in _WARNED:
-        return
-    text = f"{MODEL.name}: this run {'is' if known else 'may be'} numerically unstable"
-    text += f'. Pass check="off" to run it all the same.\n{report}'
-    if known and check == "raise":
-        raise StabilityError(text)
-    _WARNED.add(report.basis)
-    warnings.warn(text, StabilityWarning, stacklevel=3)
-
-
-# the bases of the verdicts that were warned of: once for each is enough in training
-_WARNED: set[str] = set()
 
 
 def _may_grow(c: Arrays) -> bool:
@@ -68,9 +40,11 @@ def _may_grow(c: Arrays) -> bool:
     if "heuristic" in _WARNED:  # whatever is found, it has been said
         return False
     found = _judged(c, None, None)
+    # [feature: not matrix]
     proven = _inherited(_max_norm_step(found.walled, found.slopes))
     if found.rigorous and h <= proven:
         return False
+    # [end]
     return MODEL.steps * _growth(found.modes, h).excess > math.log(2.0)
 
 
@@ -118,7 +92,7 @@ def _mirrors() -> bool:
 def _grows(symbol: Array, h: float) -> bool:
     """Tell whether |G| exceeds the growth of the equation by more than 2 in the run."""
     for s in dict.fromkeys(_SLOPES):
-        rates = s * symbol - 1.0
+        rates = s * symbol - 1.0 if s else np.array([-1.0])
         size = np.abs(_amplification(rates, h))
         if float(size.max()) ** MODEL.steps > 2.0:
             own = np.exp(np.maximum(h * rates.real, 0.0))
@@ -129,12 +103,13 @@ def _grows(symbol: Array, h: float) -> bool:
 
 @functools.cache
 def _phases(places: tuple[tuple[int, ...], ...], exact: bool) -> Array:
-    """Return e^{imθ}, (places, modes): half of the grid's modes, or four an axis."""
-    counts = [size if exact else 4 for size, _, _ in _AXES]
-    turns = [np.arange(n) / n for n in counts]
-    turns[0] = turns[0][turns[0] <= 0.5]
+    """Return e^{imθ}, (places, modes): half of the grid's modes, or a few of them."""
+    turns = [np.arange(n) / n for n in (size if exact else 4 for size, _, _ in _AXES)]
+    for axis in range(1 if exact else len(turns)):
+        turns[axis] = turns[axis][turns[axis] <= 0.5]
     theta = np.stack([t.ravel() for t in np.meshgrid(*turns, indexing="ij")])
-    return np.exp(2.0j * math.pi * (np.asarray(places) @ theta))
+    phases: Array = np.exp(2.0j * math.pi * (np.asarray(places) @ theta))
+    return phases
 
 
 # [end]

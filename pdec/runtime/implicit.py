@@ -248,7 +248,7 @@ def _offsets(size: int, reach: int, periodic: bool) -> range:
 def _places(grid: tuple[int, ...], periodic: tuple[bool, ...]) -> Array:
     """Return where each cell stands: a ring is folded, 0, N-1, 1, N-2, …"""
     cells = np.arange(math.prod(grid))
-    if len(grid) > 1 or not periodic[0]:
+    if len(grid) != 1 or not periodic[0]:
         return cells
     return np.minimum(2 * cells, 2 * (grid[0] - cells) - 1)
 

@@ -24,8 +24,9 @@ from pdec.runtime.checks import (
 from pdec.runtime.generated import (
     MODEL,
     _coefficients_jvp,
-    _guard,
+    _may_grow,
     _penalty,
+    stability,
 )
 from pdec.runtime.numpy_driver import (
     _final_state,
@@ -39,7 +40,14 @@ from pdec.runtime.numpy_driver import (
     _snapshots,
     _tangent,
 )
-from pdec.runtime.types import Array, Arrays, State, Variable
+from pdec.runtime.types import (
+    Array,
+    Arrays,
+    StabilityError,
+    StabilityWarning,
+    State,
+    Variable,
+)
 
 # --- running the model ---------------------------------------------------------------
 
@@ -311,3 +319,31 @@ def _draw(variable: Variable, rng: np.random.Generator) -> Array:
         matrix = a * np.eye(rows, columns).reshape(rows, columns, *(1 for _ in rest))
         return np.broadcast_to(matrix, variable.shape).copy()
     return np.full(variable.shape, a)
+
+
+def _guard(p: Arrays, c: Arrays, check: str) -> None:
+    """Refuse, or warn of, a run that is numerically unstable.
+
+    A quick look settles most cases: only where it finds too much growth is the verdict
+    worked out.
+    """
+    if check not in ("raise", "warn", "off"):
+        raise ValueError(f'check is {check!r}, expected "raise", "warn" or "off"')
+    if check == "off" or not _may_grow(c):
+        return
+    report = stability(p)
+    if report.numerical != "unstable":
+        return
+    known = report.basis == "exact"
+    if not (known and check == "raise") and report.basis in _WARNED:
+        return
+    text = f"{MODEL.name}: this run {'is' if known else 'may be'} numerically unstable"
+    text += f'. Pass check="off" to run it all the same.\n{report}'
+    if known and check == "raise":
+        raise StabilityError(text)
+    _WARNED.add(report.basis)
+    warnings.warn(text, StabilityWarning, stacklevel=3)
+
+
+# the bases of the verdicts that were warned of: once for each is enough in training
+_WARNED: set[str] = set()

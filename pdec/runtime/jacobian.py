@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def _jacobian_rows(c: Arrays, state: Arrays, inputs: Arrays) -> _Rows:
     found = {}
     for place in itertools.product(*places):
         if uniform:
-            row = tuple(-m % size for m, size in zip(place, space, strict=True))
+            row: Any = tuple(-m % size for m, size in zip(place, space, strict=True))
             found[place] = columns[:, 0, :, *row].T[None]
             continue
         found[place] = _picked(columns, place, widths)
@@ -97,10 +98,11 @@ def _columns(
     """Return J times combs: (component, colour, component written, *cells)."""
     space = tuple(size for size, _, _ in _AXES)
     counts = [math.prod(x.shape) // math.prod(space) for x in MODEL.fields.values()]
-    found = np.zeros((sum(counts), len(colours), sum(counts), *space))
-    seeds = np.zeros_like(found)
+    seeds = np.zeros((sum(counts), len(colours), sum(counts), *space))
     for number, colour in enumerate(colours):
-        comb = tuple(slice(k, None, w) for k, w in zip(colour, widths, strict=True))
+        comb: Any = tuple(
+            slice(k, None, w) for k, w in zip(colour, widths, strict=True)
+        )
         for component in range(sum(counts)):
             seeds[component, number, component, *comb] = 1.0
     copies = sum(counts) * len(colours)
@@ -112,7 +114,8 @@ def _columns(
         v_dot[name][_CELLS[name]] = part.reshape(copies, *field.shape)
     _rates_jvp(0, c, v, v_dot)
     written = [v_dot[name].reshape(copies, -1, *space) for name in _RATES]
-    return np.concatenate(written, axis=1).reshape(found.shape)
+    columns = np.concatenate(written, axis=1)
+    return columns.reshape(sum(counts), len(colours), -1, *space)
 
 
 def _picked(columns: Array, place: tuple[int, ...], widths: list[int]) -> Array:

@@ -17,6 +17,7 @@ from pdec.runtime.generated import (
     _SLOPES,
     MODEL,
     _clock,
+    _decays,
     _stencil,
 )
 from pdec.runtime.jacobian import _jacobian_rows, _slopes_seen
@@ -35,6 +36,7 @@ class _Linearised:
     modes: _Modes
     slopes: tuple[float, float]
     rigorous: bool  # whether the slopes, or the rates, hold at every state
+    within: bool = True  # whether any row reads no ghost cells
 
 
 def _judged(c: Arrays, state: State, inputs: Mapping[str, Array] | None) -> _Linearised:
@@ -42,7 +44,7 @@ def _judged(c: Arrays, state: State, inputs: Mapping[str, Array] | None) -> _Lin
     periodic = all(wraps for _, _, wraps in _AXES)
     # [feature: layer]
     rows, uniform = _layer_rows(c)
-    slopes, rigorous = _SLOPES, True
+    slopes, rigorous, within = _SLOPES, True, True
     if state is not None or not all(map(math.isfinite, _SLOPES)):
         seen = [_slopes_seen(c, *each) for each in _samples(state, inputs)]
         slopes = (min(low for low, _ in seen), max(high for _, high in seen))
@@ -60,18 +62,26 @@ def _judged(c: Arrays, state: State, inputs: Mapping[str, Array] | None) -> _Lin
         place: np.concatenate([rows[place] for rows in samples]) / rate
         for place in samples[0]
     }
-    rows = {place: a[_within(len(a))] for place, a in walled.items()}
+    # [feature: decays]
+    decays = np.diag([float(rate) for rate in _decays(c)])
+    for place, a in walled.items():
+        below = np.broadcast_to(decays * (not any(place)), (len(a), *decays.shape))
+        walled[place] = np.concatenate([a, below], axis=1)
+    # [end]
+    chosen, within = _within(len(next(iter(walled.values()))))
+    rows = {place: a[chosen] for place, a in walled.items()}
     scale = max(float(np.abs(a).max()) for a in rows.values()) + 1e-300
     uniform = all(float(np.ptp(a, 0).max()) <= 1e-12 * scale for a in rows.values())
     rows = {place: a[:1] for place, a in rows.items()} if uniform else rows
     slopes, rigorous, exact = (1.0, 1.0), _AFFINE, uniform and periodic
     # [end]
-    return _Linearised(rows, walled, _modes_of(rows, slopes, exact), slopes, rigorous)
+    modes = _modes_of(rows, slopes, exact)
+    return _Linearised(rows, walled, modes, slopes, rigorous, within)
 
 
 # [feature: jacobian]
-def _within(rows: int) -> Array:
-    """Return which rows read no ghost cells: all, where every row does."""
+def _within(rows: int) -> tuple[Array, bool]:
+    """Return the rows that read no ghost cells, all if there are none; and whether."""
     space = [size for size, _, _ in _AXES]
     inside = np.ones(space, bool)
     for axis, ((size, _, wraps), reach) in enumerate(zip(_AXES, _REACH, strict=True)):
@@ -81,8 +91,8 @@ def _within(rows: int) -> Array:
         if not wraps:
             inside &= (cell >= reach) & (cell < size - reach)
     if rows < inside.size or not inside.any():  # one row stands for all
-        return np.arange(rows)
-    return np.flatnonzero(np.tile(inside.ravel(), rows // inside.size))
+        return np.arange(rows), bool(inside.any())
+    return np.flatnonzero(np.tile(inside.ravel(), rows // inside.size)), True
 
 
 # [end]
@@ -125,12 +135,12 @@ def _smooth(rows: _Rows) -> bool:
 
 
 def _dense(rows: _Rows) -> Array | None:
-    """Return the matrix of all rows, (1, size, size), unless it is large."""
+    """Return the matrix of all rows, unless it is large; blocks stand on each other."""
     space = [size for size, _, _ in _AXES]
-    cells, width = math.prod(space), next(iter(rows.values())).shape[-1]
+    cells, (height, width) = math.prod(space), next(iter(rows.values())).shape[-2:]
     if cells * width > 256 or any(len(a) not in (1, cells) for a in rows.values()):
         return None
-    A = np.zeros((cells, width, cells, width))
+    A = np.zeros((cells, height, cells, width))
     index = np.indices(space).reshape(len(space), -1)
     for place, a in rows.items():
         ahead = index + np.asarray(place)[:, None]
@@ -140,6 +150,6 @@ def _dense(rows: _Rows) -> Array | None:
             ahead[axis] %= size
         column = np.ravel_multi_index(tuple(ahead), tuple(space))
         row = np.flatnonzero(inside)
-        full = np.broadcast_to(a, (cells, width, width))
-        A[row, :, column[row], :] += full[row]
-    return A.reshape(1, cells * width, cells * width)
+        A[row, :, column[row], :] += np.broadcast_to(a, (cells, height, width))[row]
+    blocks = A.reshape(cells, -1, width, cells * width).swapaxes(0, 1)
+    return blocks.reshape(-1, cells * width)

@@ -15,9 +15,10 @@ from pdec.runtime.generated import (
     MODEL,
     _coefficients,
     _effective,
+    _whole,
 )
 from pdec.runtime.linearised import _judged, _Linearised
-from pdec.runtime.spectrum import _growth, _Modes
+from pdec.runtime.spectrum import _Growth, _growth, _Modes
 from pdec.runtime.types import Arrays
 
 # --- what the verdict means ----------------------------------------------------------
@@ -40,12 +41,16 @@ def _limiting(modes: _Modes, cell: int, mode: int, slope: float) -> str:
     return max(parts, key=lambda name: parts[name])
 
 
-def _ill_posed(found: _Linearised) -> bool:
+def _ill_posed(found: _Linearised, growth: float) -> bool:
     """Tell whether the leading even derivative has the wrong sign.
 
     Its coefficient is a moment of the stencil, Σ_m a_m m^K / K! for order K, and must
     be positive for K = 2, negative for K = 4, …: in every direction of the components.
+    A smaller slope of the other sign, like those of gelu, counts where it makes grow.
     """
+    slopes = found.slopes
+    if growth <= 1e-12:
+        slopes = (max(slopes, key=lambda s: (abs(s), s)),) * 2
     for axis, order in enumerate(_ORDERS):
         if order == 0:
             continue
@@ -53,9 +58,12 @@ def _ill_posed(found: _Linearised) -> bool:
         for place, a in found.rows.items():
             moment = moment + a * place[axis] ** order
         scale = max(float(np.abs(a).max()) for a in found.rows.values())
+        # [feature: matrix]
+        moment = _whole(moment)
+        # [end]
         own = np.linalg.eigvals(moment).real * (-1.0) ** (order // 2)
         # [feature: layer]
-        own = np.maximum(found.slopes[0] * own, found.slopes[1] * own)
+        own = np.max([s * own for s in slopes], axis=0)
         # [end]
         if float(own.max()) > 1e-9 * scale:
             return True
@@ -81,6 +89,8 @@ def _adjoint_growth(found: _Linearised, h: float) -> float:
     the number of steps; a contraction in one norm is one of the adjoint in its dual.
     """
     norms = [math.inf]
+    if not found.rigorous:
+        return math.inf
     # [feature: effective]
     w = float(_effective(h))
     middle, around = _row_sums(found.walled)
@@ -93,8 +103,9 @@ def _adjoint_growth(found: _Linearised, h: float) -> float:
     if found.modes.exact:
         m, r = sum(found.slopes) / 2.0, (found.slopes[1] - found.slopes[0]) / 2.0
         symbol = found.modes.symbol
-        size = np.abs(1.0 - w + w * m * symbol) + w * r * np.abs(symbol)
-        norms += [float(size.max())]
+        # each part's largest: slopes that differ from cell to cell couple the modes
+        size = float(np.abs(1.0 - w + w * m * symbol).max())
+        norms += [size + w * r * float(np.abs(symbol).max())]
     # [end]
     # [end]
     # [feature: not layer]
@@ -105,10 +116,16 @@ def _adjoint_growth(found: _Linearised, h: float) -> float:
         return float(np.power(min(norms), float(MODEL.steps)))
 
 
-def _advice(p: Arrays, h: float, numerical: str, intrinsic: str, largest: float) -> str:
+def _advice(
+    p: Arrays, h: float, numerical: str, growth: _Growth, largest: float
+) -> str:
     """Return what to do."""
     if numerical == "stable":
-        if intrinsic != "none":
+        if growth.hidden:
+            return (
+                f"a smaller {_QUANTITY}: the scheme damps what the equation makes grow"
+            )
+        if growth.own > 1e-12:
             return "the steps follow the growth of the equation: nothing to do"
         return "nothing to do"
     if numerical == "unknown":
@@ -148,4 +165,5 @@ def _stable_at(p: Arrays, h: float) -> bool:
     """Tell whether no mode grows for these parameters."""
     c = {name: value.astype(np.float64) for name, value in p.items()}
     _coefficients(c)
-    return _growth(_judged(c, None, None).modes, h).excess <= 1e-12
+    found = _judged(c, None, None)
+    return found.rigorous and _growth(found.modes, h).excess <= 1e-12

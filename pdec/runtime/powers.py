@@ -16,16 +16,16 @@ from pdec.runtime.types import Array, Arrays, State
 
 def _step_matrix(J: Array, h: float) -> Array:
     """Return G of z⁺ = G z for dz/dt = J z, J a matrix or a stack of them."""
-    # [feature: pairs]
-    return _amplification(J, h)
+    # [feature: matrix]
+    return np.asarray(_amplification(J, h))
     # [end]
-    # [feature: not pairs]
+    # [feature: not matrix]
     above, below = (_polynomial(each, h * J) for each in _polynomials(h))
-    return np.linalg.solve(below, above)
+    return np.asarray(np.linalg.solve(below, above))
     # [end]
 
 
-# [feature: not pairs]
+# [feature: not matrix]
 def _polynomial(coefficients: tuple[float, ...], J: Array) -> Array:
     """Return Σ c_k J^k, by Horner's rule."""
     unit = np.eye(J.shape[-1])

@@ -14,6 +14,7 @@ from pdec.runtime.generated import (
     _amplification,
     _effective,
     _length,
+    _whole,
 )
 from pdec.runtime.types import Array
 
@@ -44,14 +45,33 @@ class _Modes:
 def _modes_of(rows: _Rows, slopes: tuple[float, float], exact: bool) -> _Modes:
     """Return the grid's own modes, or fewer where coefficients differ by cell."""
     cells = max(len(a) for a in rows.values())
-    theta = _angles(len(_AXES), cells, exact)
+    return _modes_at(rows, _angles(len(_AXES), cells, exact), slopes, exact)
+
+
+def _modes_at(
+    rows: _Rows, theta: Array, slopes: tuple[float, float], exact: bool
+) -> _Modes:
+    """Return the modes at given angles."""
     matrix = _symbol(rows, theta)
-    symbol = matrix[..., 0] if matrix.shape[-1] == 1 else np.linalg.eigvals(matrix)
-    return _Modes(theta, symbol, matrix, slopes, exact)
+    whole = matrix
+    # [feature: matrix]
+    whole = _whole(matrix)
+    # [end]
+    if whole.shape[-1] == 1:
+        return _Modes(theta, whole[..., 0], matrix, slopes, exact)
+    # double eigenvalues are found to half the digits only
+    symbol = np.linalg.eigvals(whole)
+    noise = 1e-8 * np.linalg.norm(whole, axis=(-2, -1))[..., None]
+    real, imaginary = (
+        np.where(np.abs(x) > noise, x, 0.0) for x in (symbol.real, symbol.imag)
+    )
+    return _Modes(theta, real + 1j * imaginary, matrix, slopes, exact)
 
 
 def _angles(axes: int, cells: int, exact: bool) -> Array:
     """Return θ of the modes, half of them on the first axis: the rest are conjugate."""
+    if axes == 0:
+        return np.zeros((0, 1))  # without a grid there is one mode
     most = max(4, int((1e5 / cells) ** (1.0 / axes)))
     found = []
     for number, (size, _, _) in enumerate(_AXES):
@@ -101,7 +121,8 @@ def _rates(modes: _Modes) -> list[tuple[Any, Array]]:
 class _Growth:
     """The mode that grows most: by excess over what the equation itself grows.
 
-    own is the growth per step of the equation where it is largest.
+    own is the growth per step of the equation where it is largest; it is hidden where
+    the steps make a mode decay that the equation makes grow.
     """
 
     excess: float
@@ -109,31 +130,34 @@ class _Growth:
     cell: int
     mode: int
     slope: float
+    hidden: bool = False
 
 
 def _growth(modes: _Modes, h: float) -> _Growth:
     """Return the worst growth per step: ln|G| - max(0, h Re rate) over the modes."""
-    worst, own = _Growth(-math.inf, 0.0, 0, 0, 1.0), -math.inf
+    worst, own, hidden = _Growth(-math.inf, 0.0, 0, 0, 1.0), -math.inf, False
     for slope, rates in _rates(modes):
         growth = h * rates.real
         size = _factor_size(modes, rates, h)
         excess = np.log(np.maximum(size, 1e-300)) - np.maximum(growth, 0.0)
         own = max(own, float(growth.max()))
+        hidden = hidden or bool(np.any((growth > 1e-9) & (size < 1.0 - 1e-9)))
         if float(excess.max()) > worst.excess:
             place = np.unravel_index(int(np.argmax(excess)), excess.shape)
             s = slope[place] if np.ndim(slope) else slope
             cell, mode = int(place[0]), int(place[1])
             worst = _Growth(float(excess.max()), 0.0, cell, mode, float(s))
-    return _Growth(worst.excess, own, worst.cell, worst.mode, worst.slope)
+    cell, mode, slope = worst.cell, worst.mode, worst.slope
+    return _Growth(worst.excess, own, cell, mode, slope, hidden)
 
 
 def _factor_size(modes: _Modes, rates: Array, h: float) -> Array:
     """Return |G| of each rate."""
-    # [feature: pairs]
+    # [feature: matrix]
     own = np.abs(np.linalg.eigvals(_amplification(modes.matrix, h)))
     return np.broadcast_to(own.max(axis=-1, keepdims=True), rates.shape)
     # [end]
-    # [feature: not pairs]
+    # [feature: not matrix]
     return np.abs(_amplification(rates, h))
     # [end]
 
@@ -142,7 +166,7 @@ def _wavelengths(modes: _Modes, mode: int) -> tuple[float, float]:
     """Return the wavelength of a mode, in cells and as a length."""
     angles = modes.theta[:, mode]
     turns = np.minimum(angles, 2.0 * math.pi - angles) / (2.0 * math.pi)
-    cells = float(np.max(turns))
+    cells = float(np.max(turns, initial=0.0))
     lengths = [t / spacing for t, (_, spacing, _) in zip(turns, _AXES, strict=True)]
     length = math.hypot(*lengths)
     return (1.0 / cells if cells else math.inf, 1.0 / length if length else math.inf)
@@ -154,10 +178,10 @@ def _wavelengths(modes: _Modes, mode: int) -> tuple[float, float]:
 def _largest_steps(modes: _Modes) -> Array:
     """Return for each cell the largest h with |G| <= 1 in its modes; 0 where none."""
     limit = np.full(len(modes.symbol), math.inf)
-    # [feature: pairs]
-    return np.minimum(limit, _largest_pairs(modes))
+    # [feature: matrix]
+    return np.asarray(np.minimum(limit, _largest_of_matrices(modes)))
     # [end]
-    # [feature: not pairs]
+    # [feature: not matrix]
     for _, rates in _rates(modes):
         limit = np.minimum(limit, _steps_of(rates).min(axis=(1, 2)))
     return limit
@@ -185,7 +209,7 @@ def _lengths(w: Any) -> Array:
 
 # [end]
 # [feature: not effective]
-# [feature: not pairs]
+# [feature: not matrix]
 def _steps_of(rates: Array) -> Array:
     """Return the largest h with |G(h rate)| <= 1 up to it, 0 where there is none.
 
@@ -195,8 +219,8 @@ def _steps_of(rates: Array) -> Array:
     size, flat = np.abs(rates), rates.ravel()
     with np.errstate(all="ignore"):
         angle = np.abs(np.angle(rates))
-        limit = np.interp(angle, *_edges()) / size
-    limit = np.where(limit * size > 1e99, math.inf, limit)
+        way = np.interp(angle, *_edges())
+        limit = np.where(way > 1e99, math.inf, way / size)
     limit = np.where(size > 1e-12, limit, math.inf)
     limit = np.where((size > 1e-12) & (rates.real > 1e-13 * size), 0.0, limit)
     near = np.argsort(limit.ravel())[:256]
@@ -230,8 +254,8 @@ def _way_out(directions: Array) -> Array:
 
 # [end]
 # [end]
-# [feature: pairs]
-def _largest_pairs(modes: _Modes) -> float:
+# [feature: matrix]
+def _largest_of_matrices(modes: _Modes) -> float:
     """Return the largest h up to which no eigenvalue of G leaves the unit circle.
 
     The modes with the largest rates decide.

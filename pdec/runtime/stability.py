@@ -58,8 +58,8 @@ class Stability:
     omega is the length of a step, ω = γ Δt, or Δt where quantity says so. omega_max
     keeps all waves from growing, omega_max_grid those of this grid: inf where any ω
     does, None where none. theta, wavelength (in cells) and length belong to the mode
-    that grows most, excess to its growth beyond the equation's own, growth to the
-    latter, both per step. adjoint is a bound on the growth of gradients over the run.
+    that grows most, growth to its growth a step, ln|G|, beyond the equation's own,
+    which is intrinsic_growth. adjoint bounds the growth of gradients over the run.
     powers is the largest ‖Mⁿ‖, radius the spectral radius, asymptotic only.
     """
 
@@ -77,8 +77,8 @@ class Stability:
     theta: tuple[float, ...]
     wavelength: float
     length: float
-    excess: float
     growth: float
+    intrinsic_growth: float
     limit: str
     adjoint: float
     powers: float | None
@@ -98,15 +98,15 @@ class Stability:
             proven = _shown_step(self.omega_contractive)
             lines.append(f"  contracts up to {name} = {proven} ({self.certificate})")
         if self.intrinsic == "growth":
-            factor = math.exp(min(self.growth, 700.0))
+            factor = math.exp(min(self.intrinsic_growth, 700.0))
             lines.append(f"  the equation itself grows, × {factor:.4g} a step")
         if self.intrinsic == "ill-posed":
             lines.append("  ill-posed: the equation grows without bound on finer grids")
-        if self.excess > 1e-12:
+        if self.growth > 1e-12:
             waves = "the mean"
             if math.isfinite(self.wavelength):
                 waves = f"waves of {self.wavelength:.3g} cells ({self.length:.3g})"
-            factor = math.exp(min(self.excess, 700.0))
+            factor = math.exp(min(self.growth, 700.0))
             lines.append(f"  grows most: {waves}, × {factor:.4g} a step")
             lines.append(f"  limited by: {self.limit}")
         if self.powers is not None:
@@ -204,11 +204,11 @@ def _multiplied(
     if A is None:
         return _gain(p, state, inputs), None
     # [feature: layer]
-    unit = np.eye(A.shape[-1])
-    each = [_powers_of(_step_matrix(s * A[0] - unit, h)) for s in found.slopes]
+    unit = np.eye(len(A))
+    each = [_powers_of(_step_matrix(s * A - unit, h)) for s in found.slopes]
     # [end]
     # [feature: not layer]
-    each = [_powers_of(_step_matrix(A[0], h))]
+    each = [_powers_of(_step_matrix(A, h))]
     # [end]
     return max(size for size, _ in each), max(radius for _, radius in each)
 
@@ -236,7 +236,9 @@ def _report(
     elif not exact and powers is not None:
         gain = math.log(max(powers, 1.0)) / MODEL.steps - max(growth.own, 0.0)
         numerical, basis = _flag(gain - 1e-9), "powers"
-    elif not exact and numerical == "stable" and not _smooth(found.rows):
+    elif not exact and (
+        not found.within or (numerical == "stable" and not _smooth(found.rows))
+    ):
         numerical = "unknown"  # frozen coefficients say nothing there
     theta = modes.theta[:, growth.mode]
     wavelength, length = _wavelengths(modes, growth.mode)
@@ -246,7 +248,7 @@ def _report(
     return Stability(
         numerical=numerical,
         basis=basis,
-        intrinsic="ill-posed" if _ill_posed(found) else intrinsic,
+        intrinsic="ill-posed" if _ill_posed(found, growth.own) else intrinsic,
         contractive=contractive,
         certificate=certificate,
         bound=_bound(h),
@@ -258,13 +260,13 @@ def _report(
         theta=tuple(map(float, theta)),
         wavelength=wavelength,
         length=length,
-        excess=excess,
-        growth=growth.own,
+        growth=excess,
+        intrinsic_growth=growth.own,
         limit=limit,
         adjoint=_adjoint_growth(found, h),
         powers=powers,
         radius=radius,
-        advice=_advice(p, h, numerical, intrinsic, everywhere),
+        advice=_advice(p, h, numerical, growth, everywhere),
     )
 
 
@@ -286,6 +288,10 @@ def _is_exact(found: _Linearised) -> bool:
 
 def _proven(found: _Linearised, h: float) -> tuple[float, str]:
     """Return the largest h that a certificate proves to contract, and its name."""
+    # [feature: matrix]
+    return 0.0, ""
+    # [end]
+    # [feature: not matrix]
     if not found.rigorous:
         return 0.0, ""
     best = _inherited(_max_norm_step(found.walled, found.slopes))
@@ -308,13 +314,14 @@ def _proven(found: _Linearised, h: float) -> tuple[float, str]:
         if A is not None:
             low, high = found.slopes
             # [feature: not layer]
-            A = A + np.eye(A.shape[-1])
+            A = A + np.eye(len(A))
             # [end]
-            step = _norm_step(A, (low + high) / 2.0, (high - low) / 2.0)
+            step = _norm_step(A[None], (low + high) / 2.0, (high - low) / 2.0)
             other = _inherited(step)
             if other > best:
                 best, name = other, "2-norm"
     return best, name
+    # [end]
 
 
 def _inherited(w: float) -> float:

@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 
 from pdec.runtime.generated import _AXES
-from pdec.runtime.spectrum import _largest_steps, _lengths, _Modes, _Rows, _symbol
+from pdec.runtime.spectrum import (
+    _largest_steps,
+    _lengths,
+    _Modes,
+    _modes_at,
+    _Rows,
+)
 from pdec.runtime.types import Array
 
 # --- all waves, not the grid's alone -------------------------------------------------
@@ -17,9 +23,9 @@ from pdec.runtime.types import Array
 def _largest_everywhere(rows: _Rows, modes: _Modes) -> float:
     """Return the largest h with |G| <= 1 for every θ, the grid's or not.
 
-    In more dimensions than one the grid's modes stand for all.
+    Where there is not one axis, the grid's modes stand for all.
     """
-    if len(_AXES) > 1:
+    if len(_AXES) != 1:
         return math.inf
     # [feature: closed]
     if all(abs(place[0]) <= 1 for place in rows):
@@ -28,9 +34,7 @@ def _largest_everywhere(rows: _Rows, modes: _Modes) -> float:
         return float(_lengths(min(_wider(rows, s) for s in modes.slopes)))
     # [end]
     theta = np.linspace(0.0, math.pi, 1025)[None]
-    matrix = _symbol(rows, theta)
-    symbol = matrix[..., 0] if matrix.shape[-1] == 1 else np.linalg.eigvals(matrix)
-    fine = _Modes(theta, symbol, matrix, modes.slopes, modes.exact)
+    fine = _modes_at(rows, theta, modes.slopes, modes.exact)
     return float(_largest_steps(fine).min())
 
 

@@ -1,0 +1,381 @@
+"""The verdict on the step, against steps assembled column by column."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pdec.amplification import contractivity
+from pdec.cli import main
+from pdec.contracts import Scheme, discover
+from pdec.pipeline import compile_source, derive, module_of
+from pdec.source import from_text
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+Params = dict[str, Array]
+
+
+@cache
+def compiled(text: str) -> ModuleType:
+    return module_of(compile_source(from_text(text, "stability.npde")))
+
+
+def assembled(module: ModuleType, p: Params) -> Array:
+    """The matrix of a run that is affine in the state, from its columns."""
+    fields = module.MODEL.fields
+    sizes = [math.prod(field.shape) for field in fields.values()]
+    unit = np.concatenate([np.zeros((1, sum(sizes))), np.eye(sum(sizes))])
+    parts = np.split(unit, np.cumsum(sizes)[:-1], axis=1)
+    z0 = {
+        name: part.reshape(-1, *field.shape)
+        for (name, field), part in zip(fields.items(), parts, strict=True)
+    }
+    zT = module.forward(p, bare(z0), check="off")
+    columns = zT if len(fields) > 1 else {next(iter(fields)): zT}
+    flat = np.concatenate([z.reshape(len(z), -1) for z in columns.values()], axis=1)
+    return np.asarray((flat[1:] - flat[0]).T)
+
+
+def bare(values: dict[str, Any]) -> Any:
+    return values if len(values) > 1 else next(iter(values.values()))
+
+
+def radius(matrix: Array) -> float:
+    return float(np.abs(np.linalg.eigvals(matrix)).max())
+
+
+# --- schemes ----------------------------------------------------------------------
+
+ONE = ("x[12] on [0, 1) periodic", "(x)", "W0 z + W1 ∂z + W2 ∂²z + W3 ∂³z")
+TWO = ("x[6] on [0, 1) periodic, y[5] on [0, 1) periodic", "(x, y)")
+
+
+def relaxing(scheme: str, grid: str, axes: str, terms: str, steps: int = 1) -> str:
+    names = ", ".join(sorted({word for word in terms.split() if word[0] == "W"}))
+    return (
+        f"grid {grid}\nfield z{axes}\nparam {names}, ω in (0, 1e6) init 0.5\n"
+        f"f(s) = s\ndz/dt = -(z - f({terms}))\nscheme {scheme}\nsteps {steps}\n"
+    )
+
+
+def random_moments(rng: np.random.Generator, names: set[str]) -> Params:
+    scale = {"W0": 0.6, "W1": 0.05, "W2": 1e-2, "W3": 1e-4, "omega": 0.0}
+    return {name: np.asarray(scale[name] * rng.uniform(-0.5, 1.5)) for name in names}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "grid"),
+    [
+        ("euler", ONE),
+        ("exponential", ONE),
+        ("heun", ONE),
+        ("ssprk3", ONE),
+        ("rk4", ONE),
+        ("trapezoidal", ONE),
+        ("imex", ONE),
+        ("euler", (*TWO, "W0 z + W1 ∂x z + W2 ∇²z + W3 ∂x∂y z")),
+        ("rk4", (*TWO, "W0 z + W1 ∂x z + W2 ∇²z + W3 ∂x∂y z")),
+    ],
+)
+def test_threshold_of_the_assembled_step(scheme: str, grid: Any) -> None:
+    """omega_max_grid is where an eigenvalue leaves the circle, to 1e-6."""
+    module = compiled(relaxing(scheme, *grid))
+    rng = np.random.default_rng(5)
+    seen = 0
+    for _ in range(4):
+        p = random_moments(rng, set(module.MODEL.params))
+        limit = module.stability({**p, "omega": np.asarray(0.5)}).omega_max_grid
+
+        def size(omega: float, p: Params = p) -> float:
+            return radius(assembled(module, {**p, "omega": np.asarray(float(omega))}))
+
+        if limit is None:
+            assert max(size(1e-3), size(0.1)) > 1.0 - 1e-12
+        elif math.isinf(limit):
+            assert max(size(omega) for omega in (0.5, 3.0, 50.0)) <= 1.0 + 1e-12
+        else:
+            seen += 1
+            assert size(limit * (1.0 - 1e-6)) <= 1.0 < size(limit * (1.0 + 1e-6))
+            assert size(0.5 * limit) <= 1.0 + 1e-12
+    assert seen or scheme in ("trapezoidal", "imex", "exponential")
+
+
+def test_contractivity_is_read_off_the_text() -> None:
+    known = {
+        "euler": 1.0,
+        "heun": 1.0,
+        "ssprk3": 1.0,
+        "rk4": 0.0,
+        "trapezoidal": 2.0,
+        "implicit": math.inf,
+    }
+    schemes = discover("pdec.schemes", Scheme)
+    assert {name: contractivity(schemes[name]) for name in known} == known
+
+
+SYSTEMS = {
+    "wave": "du/dt = v\ndv/dt = a ∂²u - 0.3 u\nscheme symplectic\ndt = 0.08\n",
+    "rates": "du/dt = -(u - (b v + 0.002 ∂²u))\ndv/dt = -0.5(v - (b u + 0.02 ∂v))\n"
+    "scheme exponential\ndt = 0.7\n",
+    "turing": "du/dt = 0.004 ∂²u - u + a v\ndv/dt = 0.01 ∂²v - 2 u - v\n"
+    "scheme heun\ndt = 0.2\n",
+    "imex": "du/dt = 0.04 ∂²u - u + a v\ndv/dt = 0.1 ∂²v - 2 u - v\n"
+    "scheme imex\ndt = 0.2\n",
+}
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_systems(name: str) -> None:
+    module = compiled(
+        "grid x[10] on [0, 1) periodic\nfield u(x), v(x)\n"
+        f"param a init 1, b init 0.4\n{SYSTEMS[name]}steps 1\n"
+    )
+    p = module.init_params()
+    report, M = module.stability(p, run=True), assembled(module, p)
+    assert report.basis == "exact"
+    assert module.amplification(p).size.max() == pytest.approx(radius(M), rel=1e-7)
+    assert report.powers == pytest.approx(max(1.0, np.linalg.norm(M, 2)), rel=1e-9)
+    limit = report.omega_max_grid
+    if math.isfinite(limit):
+        for factor in (1.0 - 1e-4, 1.0 + 1e-4):
+            size = module.amplification(p, factor * limit).size.max()
+            assert (size <= 1.0 + 1e-7) == (factor < 1.0)
+
+
+@pytest.mark.parametrize("scheme", ["euler", "rk4"])
+def test_growth_above_and_decay_below(scheme: str) -> None:
+    """Seeded in the critical mode at 1.02 ω_max, a run grows by ½ ln|G|² a step."""
+    module = compiled(relaxing(scheme, *ONE, steps=10))
+    rng = np.random.default_rng(6)
+    seen = 0
+    for _ in range(6):
+        p = random_moments(rng, set(module.MODEL.params)) | {"omega": np.asarray(0.5)}
+        limit = module.stability(p).omega_max_grid
+        if limit is None or limit > 100.0:
+            continue
+        seen += 1
+        p["omega"] = np.asarray(1.02 * limit)
+        report = module.stability(p)
+        (theta,) = report.theta
+        z0 = np.cos(theta * np.arange(12))[None]
+        size = (
+            np.linalg.norm(module.forward(p, z0, check="off"))
+            if theta
+            in (
+                0.0,
+                math.pi,
+            )
+            else radius(assembled(module, p))
+        )
+        size = size / np.linalg.norm(z0) if theta in (0.0, math.pi) else size
+        assert math.log(size) / 10 == pytest.approx(report.growth, abs=1e-8)
+        p["omega"] = np.asarray(0.999 * limit)
+        assert radius(assembled(module, p)) <= 1.0
+    assert seen >= 3
+
+
+# --- walls and varying coefficients -----------------------------------------------
+
+WALLED = (
+    "grid x[{n}] on [0, 1]\nfield z(x)\n{walls}\n"
+    "param W0(x), W1(x), W2(x), ω in (0, 10) init 0.5\n"
+    "f(s) = {f}\ndz/dt = -(z - f(W0 z + W1 ∂z + W2 ∂²z))\nsteps 1\n"
+)
+
+
+@pytest.mark.parametrize(
+    "walls",
+    ["at x: ∂z = 0", "at x: z = 0", "at x = 0: z + 0.1 ∂z = 0\nat x = 1: ∂z = 0"],
+)
+def test_certificate_beside_walls(walls: str) -> None:
+    """Where contraction is certified, no slopes let two runs part; and it is tight."""
+    linear = compiled(WALLED.format(n=12, walls=walls, f="s"))
+    module = compiled(WALLED.format(n=12, walls=walls, f="tanh(s)"))
+    rng = np.random.default_rng(7)
+    certified = 0
+    for _ in range(12):
+        p = {
+            "W0": rng.uniform(-0.5, 0.9, 12),
+            "W1": rng.uniform(-0.02, 0.02, 12),
+            "W2": rng.uniform(0.0, 4e-3, 12),
+        }
+        A = assembled(linear, {**p, "omega": np.asarray(1.0)})
+        report = module.stability({**p, "omega": np.asarray(0.1)})
+        limit = report.omega_contractive
+        if limit is None:
+            continue
+        certified += 1
+        assert report.numerical == "stable" and report.contractive
+        norm = np.inf if report.certificate == "maximum norm" else 2
+        for _ in range(50):
+            s = rng.choice([0.0, 1.0], 12) if norm == np.inf else rng.uniform(0, 1, 12)
+            step = (1.0 - limit) * np.eye(12) + limit * s[:, None] * A
+            assert np.linalg.norm(step, norm) <= 1.0 + 1e-9
+        if norm == np.inf:
+            beyond = 1.001 * limit
+            step = (1.0 - beyond) * np.eye(12) + beyond * A
+            least = abs(1.0 - beyond) if beyond > 2.0 else 0.0
+            assert max(np.linalg.norm(step, norm), least) > 1.0
+    assert certified >= 4
+
+
+def test_mirror_walls_are_certified() -> None:
+    module = compiled(WALLED.format(n=12, walls="at x: ∂z = 0", f="tanh(s)"))
+    p = {"W0": np.ones(12), "W1": np.zeros(12), "W2": np.full(12, 2e-3)}
+    report = module.stability({**p, "omega": np.asarray(0.5)})
+    assert (report.numerical, report.basis) == ("stable", "certificate")
+    assert report.omega_contractive == pytest.approx(2.0 / (4 * 2e-3 * 144))
+
+
+@pytest.mark.parametrize(("courant", "numerical"), [(0.5, "stable"), (1.5, "unstable")])
+def test_upwind_between_walls(courant: float, numerical: str) -> None:
+    """The spectrum is no verdict: only a norm of the powers is."""
+    module = compiled(
+        "grid x[32] on [0, 1]\nfield u(x)\nat x: u = 0\nparam U init 1\n"
+        f"du/dt = -upwind(U, u)\nsteps 64\ndt = {courant / 32}\n"
+    )
+    p = module.init_params()
+    assert module.stability(p).numerical in (numerical, "unknown")
+    report = module.stability(p, run=True)
+    assert report.numerical == numerical
+    assert (report.powers > 1e6) == (numerical == "unstable")
+
+
+# --- slopes, growth of the equation, words ----------------------------------------
+
+LAYER = (
+    "grid x[32] on [0, 1) periodic\nfield z(x)\n"
+    "param W0 init {W0}, W1 init {W1}, W2 init {W2}\nf(s) = {f}\n"
+    "dz/dt = -(z - f(W0 z + W1 ∂z + W2 ∂²z))\nsteps 16\nω = {omega}\nscheme {scheme}\n"
+)
+
+
+def layer(**given: Any) -> ModuleType:
+    usual = {"W0": 0.5, "W1": 0.0, "W2": 1e-4, "f": "tanh(s)", "omega": 0.5}
+    return compiled(LAYER.format(**{**usual, "scheme": "euler", **given}))
+
+
+@pytest.mark.parametrize("f", ["s²", "s - s³/6", "exp(s)"])
+def test_slopes_without_bound_are_known_at_a_state_only(f: str) -> None:
+    form = derive(
+        from_text(
+            LAYER.format(W0=0.5, W1=0, W2=1e-4, f=f, omega=0.5, scheme="euler"),
+            "slopes.npde",
+        )
+    ).stability
+    assert not all(map(math.isfinite, form.slopes))
+    module = layer(f=f)
+    p = module.init_params()
+    assert module.stability(p).basis == "heuristic"
+    assert not module.stability(p).contractive
+    steep = module.stability(p, state=np.full((1, 32), -6.0 if f[0] == "s" else 9.0))
+    assert steep.numerical == "unstable" or steep.intrinsic != "none"
+
+
+def test_growth_of_the_equation_is_not_the_steps() -> None:
+    module = layer(W0=1.2)
+    report = module.stability(module.init_params())
+    assert (report.numerical, report.intrinsic) == ("stable", "growth")
+    assert report.omega_max is None and report.bound == pytest.approx(1.0)
+    module = layer(W2=-1e-4)
+    assert module.stability(module.init_params()).intrinsic == "ill-posed"
+
+
+def test_backward_euler_hides_growth() -> None:
+    module = layer(W0=1.2, W2=0, f="s", scheme="implicit", omega=11)
+    report = module.stability(module.init_params())
+    assert report.intrinsic == "growth" and "damps" in report.advice
+
+
+def test_the_report_ends_with_what_to_do() -> None:
+    module = layer(W2=1e-3, omega=0.9)
+    p = module.init_params()
+    report = module.stability(p)
+    words = str(report).splitlines()[-1]
+    assert words.startswith(
+        f"  ω ≤ {report.omega_max:.4g}; or scheme implicit; or W2 ≤"
+    )
+    cured = {**p, "W2": np.asarray(float(words.split()[-1]) * 0.999)}
+    assert module.stability(cured).numerical == "stable"
+    assert report.limit == "diffusion number"
+    assert (report.wavelength, report.length) == pytest.approx((2.0, 2.0 / 32.0))
+
+
+def test_rk4_is_judged() -> None:
+    module = layer(W1=0.1, scheme="rk4")
+    report = module.stability(module.init_params())
+    assert report.basis == "exact" and not report.contractive
+
+
+# --- where it acts ----------------------------------------------------------------
+
+
+def test_forward_refuses_and_value_and_grad_warns() -> None:
+    module = compiled(
+        LAYER.format(W0=0.5, W1=0, W2=1e-2, f="tanh(s)", omega=0.9, scheme="euler")
+        + "target y(x)\nloss = mean((z - y)²)\n"
+    )
+    p, z = module.init_params(), np.zeros((1, 32))
+    with pytest.raises(module.StabilityError, match="ω ≤"):
+        module.forward(p, z)
+    with pytest.warns(module.StabilityWarning):
+        module.value_and_grad(p, z, z)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        module.forward(p, z, check="off")
+        module.forward({**p, "W2": np.asarray(1e-5)}, z)
+
+
+def test_project_is_nearest() -> None:
+    """No point between the projection and where it came from is stable, nor around."""
+    module = layer(omega=0.7)
+    rng = np.random.default_rng(8)
+    names, scale = ["W0", "W1", "W2"], np.array([1.0, 32.0, 32.0**2])
+    for _ in range(5):
+        given = np.array([rng.uniform(-2, 3), *rng.uniform(-3, 3, 2)]) / scale
+        p = {n: np.asarray(x) for n, x in zip(names, given, strict=True)}
+        q = module.project(p)
+        assert module.stability(q).growth <= 1e-12
+        y = np.array([float(q[n]) for n in names])
+        step = (y - given) * scale
+        # q is nearest in a convex set: (v - q)·(q - p) >= 0 for every stable v
+        for _ in range(20):
+            v = y + rng.standard_normal(3) * 0.3 / scale
+            trial = {n: np.asarray(x) for n, x in zip(names, v, strict=True)}
+            if module.stability(trial).growth <= 1e-12:
+                assert ((v - y) * scale) @ step >= -1e-7
+        again = module.project(q)
+        assert all(np.allclose(again[n], q[n], rtol=0, atol=1e-12) for n in names)
+
+
+def test_project_in_every_cell() -> None:
+    module = compiled(WALLED.format(n=12, walls="at x: ∂z = 0", f="tanh(s)"))
+    rng = np.random.default_rng(9)
+    p = {
+        n: rng.standard_normal(12) * s
+        for n, s in (("W0", 1), ("W1", 0.1), ("W2", 0.01))
+    }
+    p["omega"] = np.asarray(0.8)
+    assert not module.stability(p).contractive
+    q = module.project(p)
+    assert module.stability(q).contractive
+    assert all(np.array_equal(module.project(q)[n], q[n]) for n in q)
+
+
+def test_check_takes_saved_parameters(tmp_path: Any, capsys: Any) -> None:
+    text = LAYER.format(W0=0.5, W1=0, W2=1e-4, f="tanh(s)", omega=0.5, scheme="euler")
+    model = tmp_path / "stability.npde"
+    model.write_text(text, "utf-8")
+    module = compiled(text)
+    p = module.init_params()
+    for W2, status in ((1e-4, 0), (1e-2, 3)):
+        module.save(str(tmp_path / "p.npz"), {**p, "W2": np.asarray(W2)})
+        given = ["check", str(model), "--params", str(tmp_path / "p.npz")]
+        assert main(given) == status
+    assert "scheme implicit" in capsys.readouterr().out
