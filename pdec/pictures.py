@@ -176,7 +176,7 @@ class _Found:
         )
 
     def _map_of_modes(self, axes: Axes) -> None:
-        x, y = np.linspace(0.0, math.pi, 91), np.linspace(-math.pi, math.pi, 181)
+        x, y = np.linspace(0.0, math.pi, 61), np.linspace(-math.pi, math.pi, 121)
         theta = np.stack([a.ravel() for a in np.meshgrid(x, y)])
         size = np.max([g.max(axis=0) for _, g, _ in self._sizes(theta)], axis=0)
         size = size.reshape(len(y), len(x))
@@ -312,6 +312,7 @@ def _shade(axes: Axes, x: Array, y: Array, values: Array, label: str) -> None:
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0, 1)
     shown = np.where(np.isposinf(values), high, values)
     mesh = axes.pcolormesh(x, y, shown, cmap="Greys", vmin=low - 0.1 * (high - low))
+    mesh.set_rasterized(True)  # thousands of tiles: an image, in SVG too
     mesh.set_clim(low, high + 0.8 * (high - low) + 1e-12)
     assert axes.figure is not None
     bar = axes.figure.colorbar(mesh, ax=axes, label=label)

@@ -29,9 +29,7 @@ FINE = 201  # points a side, where many are judged at once
 COARSE, COARSEST = 41, 25  # where each is judged alone: cheap ones, and others
 CHEAP = 20_000  # numbers in the symbol of a cheap one
 CHUNK = 500_000  # modes judged at once
-REACHES = np.geomspace(
-    1e-9, 1e4, 105
-)  # how far from its value a parameter may be shown
+REACHES = np.geomspace(1e-9, 1e4, 53)  # how far from its value a parameter may be shown
 
 
 @dataclass(frozen=True, slots=True)
