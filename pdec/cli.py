@@ -17,7 +17,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import click
@@ -33,7 +32,7 @@ from pdec.options import (
     target_option,
 )
 from pdec.show_command import show
-from pdec.stability_command import stability
+from pdec.stability_command import parameters, params_option, stability
 from pdec.verify_command import verify
 
 OK = 0
@@ -227,13 +226,7 @@ diagnostic has severity, message, hint, file, line, column, end_line and end_col
 )
 @click.argument("models", metavar="MODEL...", type=model_path, nargs=-1, required=True)
 @settings_option
-@click.option(
-    "--params",
-    "saved",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="P.NPZ",
-    help="Judge the stability of these parameters, which the module's save() wrote.",
-)
+@params_option
 @format_option
 def check(
     models: tuple[Path, ...],
@@ -334,7 +327,7 @@ def _check_one(
         compiled = pipeline.compile_source(text, overrides=overrides, progress=progress)
         progress("stability")
         module = pipeline.module_of(compiled)
-        verdict = module.stability(_parameters(module, saved))
+        verdict = module.stability(parameters(module, saved))
         progress("first gradients")
         vanishing = vanishing_gradients(module)
     lines = [
@@ -346,16 +339,6 @@ def _check_one(
         *str(verdict).splitlines(),
     ]
     return _Checked(text, compiled.warnings, compiled.summary, verdict.numerical, lines)
-
-
-def _parameters(module: ModuleType, saved: Path | None) -> dict[str, Any]:
-    """Return the initial parameters, or those of a file."""
-    if saved is None:
-        return dict(module.init_params(seed=0))
-    try:
-        return dict(module.load(saved))
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"'{saved}': {error}") from None
 
 
 def _output_path(model: Path, output: str | None) -> Path:

@@ -27,7 +27,7 @@ class Derivation:
     program: Program
     adjoints: dict[str, Derived]
     tangents: dict[str, Derived]
-    stability: StabilityForm | None
+    stability: StabilityForm
     jacobians: dict[str, Jacobian]
 
 

@@ -33,7 +33,8 @@ def emit(
     program = derivation.program
     names.claim_globals(program.constants)
     names.claim(name for name in program.arrays if "~" not in name)
-    private = {s.writes for s in program.penalty.statements}
+    apart = (*program.penalty.statements, *program.rates.statements)
+    private = {s.writes for s in apart if not program.arrays[s.writes].per_sample}
     module = Module(program.arrays, model.axis_names, names, private=private)
     written = functions(derivation, module, features, target)
     mathematics = [*written.functions, *written.others]

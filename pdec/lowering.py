@@ -55,6 +55,11 @@ class Tables:
     at_risk: dict[str, Origin] = field(default_factory=dict)
     _hoisted: dict[sympy.Expr, Access] = field(default_factory=dict)
 
+    def apart(self) -> Tables:
+        """The same arrays, with coefficients to come in a list of their own."""
+        known = dict(self._hoisted)
+        return replace(self, coefficients=[], copies=self.coefficients, _hoisted=known)
+
     def add(self, array: Array) -> None:
         """Register an array."""
         known = self.arrays.setdefault(array.name, array)

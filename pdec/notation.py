@@ -7,6 +7,7 @@ latex(…)                   →  r"Z_{-1}\\, z_{x-1}"
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -216,7 +217,10 @@ class _Latex(LatexPrinter):
     def _print_Access(self, expr: Access, **_: Any) -> str:
         name = self._name(expr.array)
         shown = _subscripts(expr, self.channels)
-        return f"{{{name}}}_{{[{', '.join(shown)}]}}" if shown else name
+        if not shown:
+            return name
+        places = re.sub(r"_(low|high)", r"_{\\mathrm{\1}}", ", ".join(shown))
+        return f"{{{name}}}_{{[{places}]}}"
 
     def _print_Constant(self, expr: Constant, **_: Any) -> str:
         name = str(expr.name)

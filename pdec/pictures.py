@@ -142,7 +142,7 @@ class _Found:
             axes.plot(along, own, ":", color="0.45", linewidth=2.5, label=label)
         self._mark_on_curve(axes)
         axes.set_ylabel("growth in a step")
-        axes.set_ylim(0.0, max(axes.get_ylim()[1], 1.15))
+        _frame(axes)
         handles, _ = axes.get_legend_handles_labels()
         if self.varies:
             band = Patch(facecolor="0.5", alpha=0.2, label="the cells (line: largest)")
@@ -176,7 +176,7 @@ class _Found:
         )
 
     def _map_of_modes(self, axes: Axes) -> None:
-        x, y = np.linspace(0.0, math.pi, 91), np.linspace(-math.pi, math.pi, 181)
+        x, y = np.linspace(0.0, math.pi, 61), np.linspace(-math.pi, math.pi, 121)
         theta = np.stack([a.ravel() for a in np.meshgrid(x, y)])
         size = np.max([g.max(axis=0) for _, g, _ in self._sizes(theta)], axis=0)
         size = size.reshape(len(y), len(x))
@@ -211,7 +211,7 @@ class _Found:
         axes.set_xticks(math.pi * np.arange(5) / 4, ["0", "π/4", "π/2", "3π/4", "π"])
         axes.set_xlabel(f"θ (radians per cell) along {a}, {a}{b} and {a}{b}{c}")
         axes.set_ylabel("growth in a step")
-        axes.set_ylim(0.0, max(axes.get_ylim()[1], 1.15))
+        _frame(axes)
         axes.legend(fontsize="small")
 
     def _points(self, axes: Axes) -> None:
@@ -274,6 +274,15 @@ class _Found:
         return np.asarray(low + (np.arange(size) + (0.0 if wraps else 0.5)) * spacing)
 
 
+def _frame(axes: Axes) -> None:
+    """From 0 up, or near 1 where all the curves are."""
+    low, high = axes.get_ylim()
+    if low > 0.8 and high < 1.2:
+        axes.set_ylim(low, high + 0.5 * (high - low))
+        return
+    axes.set_ylim(0.0, max(high, 1.15))
+
+
 def _band(axes: Axes, x: Array, limits: Array, h: float, name: str) -> None:
     """ω_max over x, and where the run's ω lies above it."""
     finite = limits[np.isfinite(limits)]
@@ -303,6 +312,7 @@ def _shade(axes: Axes, x: Array, y: Array, values: Array, label: str) -> None:
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0, 1)
     shown = np.where(np.isposinf(values), high, values)
     mesh = axes.pcolormesh(x, y, shown, cmap="Greys", vmin=low - 0.1 * (high - low))
+    mesh.set_rasterized(True)  # thousands of tiles: an image, in SVG too
     mesh.set_clim(low, high + 0.8 * (high - low) + 1e-12)
     assert axes.figure is not None
     bar = axes.figure.colorbar(mesh, ax=axes, label=label)
@@ -313,32 +323,20 @@ def _shade(axes: Axes, x: Array, y: Array, values: Array, label: str) -> None:
 
 
 def _region(axes: Axes, region: Plane, name: str) -> None:
-    """Where the run's step is stable, and the contours of the largest one."""
-    x, y, largest = region.first.values, region.second.values, region.largest
-    steps: Array = np.full_like(largest, region.step)
-    if region.first.step:
-        steps = np.broadcast_to(x, largest.shape)
-    elif region.second.step:
-        steps = np.broadcast_to(y[:, None], largest.shape)
-    room = np.clip(largest / steps, 0.0, 2.0)  # the edge is where it is 1
-    never = largest <= 0.0
+    """Where the steps add growth, where the equation grows; contours of ω_max."""
+    x, y = region.first.values, region.second.values
+    growth, own = region.found.growth, region.found.own
     handles: list[Any] = [Patch(facecolor="white", edgecolor="0.3", label="stable")]
-    for where, values, ends, colour, hatch, label in (
-        (
-            room < 1.0,
-            room,
-            [-1.0, 1.0],
-            "0.92",
-            "///",
-            f"unstable: {name} is too large",
-        ),
-        (never, never.astype(float), [0.5, 2.0], "0.8", "xxx", f"no {name} is stable"),
+    for values, colour, hatch, label in (
+        (growth, "0.9", "///", f"unstable: {name} is too large"),
+        (own, "none", "..", "the equation itself grows"),
     ):
-        if where.any():
+        if values.max() > 1e-9:
+            ends = [1e-9, 2.0 * max(float(values.max()), 1e-9)]
             axes.contourf(x, y, values, ends, colors=[colour], hatches=[hatch])
             handles.append(Patch(facecolor=colour, hatch=hatch, label=label, **HATCH))
-    if room.min() < 1.0 < room.max():
-        axes.contour(x, y, room, [1.0], colors="black", linewidths=2.0)
+    if growth.min() < 1e-9 < growth.max():
+        axes.contour(x, y, growth, [1e-9], colors="black", linewidths=2.0)
     if not (region.first.step or region.second.step):
         _contours(axes, region, name, handles)
     (point,) = axes.plot(
@@ -358,7 +356,10 @@ def _region(axes: Axes, region: Plane, name: str) -> None:
     axes.set_ylim(float(y[0]), float(y[-1]))
     axes.set_xlabel(region.first.label)
     axes.set_ylabel(region.second.label)
-    axes.set_title(f"Stable region at {name} = {region.step:.4g}")
+    alone = region.first.step or region.second.step
+    axes.set_title(
+        "Stable region" + ("" if alone else f" at {name} = {region.step:.4g}")
+    )
     axes.legend(
         handles=[point, *handles], fontsize="small", loc="best", framealpha=0.95
     )
@@ -366,7 +367,7 @@ def _region(axes: Axes, region: Plane, name: str) -> None:
 
 def _contours(axes: Axes, region: Plane, name: str, handles: list[Any]) -> None:
     """Lines of equal largest step, with their values."""
-    capped = np.minimum(region.largest, 1e3)
+    capped = np.where(region.found.own > 1e-9, np.nan, region.found.largest)
     finite = capped[(capped > 0.0) & (capped < 1e3)]
     if not finite.size or np.ptp(finite) < 1e-6 * finite.max():
         return

@@ -1,8 +1,9 @@
-"""The largest stable step over a plane of parameters, by the module's own functions.
+"""The verdict over a plane of two parameters, by the module's own functions.
 
 Input: a compiled module, its parameters and two names.  Output: a grid of values of
-each, and the largest stable ω at each pair.  Where the coefficients are one stencil,
-the values stand in the place of the cells, so that one call judges thousands:
+each, and at each pair the largest stable ω and the two growths of the report.  Where
+the coefficients are one stencil, the values stand in the place of the cells, so that
+one call judges thousands:
 
     W1 (K,), W2 (K,)  →  a_m (K,)  →  ω_max (K,)
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +25,11 @@ Array = NDArray[np.float64]
 Params = dict[str, NDArray[Any]]
 Tell = Callable[[float], None]  # told the share of the work that is done
 
-FINE, COARSE = 201, 25  # points a side, where many are judged at once or one by one
-CHUNK = 4_000_000  # modes judged at once
-REACHES = np.geomspace(
-    1e-9, 1e4, 105
-)  # how far from its value a parameter may be shown
+FINE = 201  # points a side, where many are judged at once
+COARSE, COARSEST = 41, 25  # where each is judged alone: cheap ones, and others
+CHEAP = 20_000  # numbers in the symbol of a cheap one
+CHUNK = 500_000  # modes judged at once
+REACHES = np.geomspace(1e-9, 1e4, 53)  # how far from its value a parameter may be shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,32 +46,34 @@ class Axis:
     step: bool = False
 
 
+class Growths(NamedTuple):
+    """The largest stable step, 0 where none is, and the two growths of the report."""
+
+    largest: Array
+    growth: Array
+    own: Array
+
+
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """The largest stable step, (second, first), 0 where none is."""
+    """The verdict at each pair, (second, first)."""
 
     first: Axis
     second: Axis
-    largest: Array
+    found: Growths
     step: float
 
 
 def plane(
     module: ModuleType, p: Params, names: tuple[str, str], h: float, tell: Tell
 ) -> Plane:
-    """Judge every pair of values of two parameters around the given ones.
-
-    Raises ``UsageError`` for a name that cannot be a side of the plane.
-    """
-    limits = _judge(module, p, names)
-    sides = [_axis(module, p, name, h, limits) for name in names]
-    first, second = sides
-    # the largest step does not depend on the step: one side is then judged alone
-    judged = [axis.values[:1] if axis.step else axis.values for axis in sides]
-    many = np.stack([a.ravel() for a in np.meshgrid(*judged)])
-    found = limits(many, tell).reshape(len(judged[1]), len(judged[0]))
-    largest = np.broadcast_to(found, (len(second.values), len(first.values)))
-    return Plane(first, second, largest, h)
+    """Judge every pair of values of two parameters around the given ones."""
+    judge = _judge(module, p, names, h)
+    first, second = (_axis(module, p, name, judge) for name in names)
+    shape = (len(second.values), len(first.values))
+    pairs = np.stack([a.ravel() for a in np.meshgrid(first.values, second.values)])
+    found = judge(dict(zip(names, pairs, strict=True)), tell)
+    return Plane(first, second, Growths(*(a.reshape(shape) for a in found)), h)
 
 
 # --- the sides --------------------------------------------------------------------
@@ -103,13 +106,12 @@ def _step_name(module: ModuleType) -> str:
     return "dt" if module.MODEL.omega is None else "omega"
 
 
-def _axis(module: ModuleType, p: Params, name: str, h: float, limits: _Limits) -> Axis:
-    """Choose the range of a side: as far as the largest step changes by much."""
-    alone = _step_name(module) in limits.names
-    count = FINE if limits.at_once or alone else COARSE
+def _axis(module: ModuleType, p: Params, name: str, judge: _Judge) -> Axis:
+    """Choose the range of a side: as far as the verdict changes, or ω_max by much."""
     if name == _step_name(module):
         label = "Δt" if name == "dt" else "ω"
-        return Axis(name, label, h, np.linspace(0.02, 2.0, count) * h, step=True)
+        values = np.linspace(0.02, 2.0, judge.count) * judge.h
+        return Axis(name, label, judge.h, values, step=True)
     variable = module.MODEL.params[name]
     label, low, high = variable.spelling, variable.low, variable.high
     current = 1.0
@@ -121,24 +123,22 @@ def _axis(module: ModuleType, p: Params, name: str, h: float, limits: _Limits) -
         )
     else:
         current = float(p[name])
-    reach = _reach(limits, name, current, h)
+    reach = _reach(judge, name, current)
     ends = np.clip([current - reach, current + reach], low, high)
-    if ends[0] < 0.0 < current and low >= 0.0:
-        ends[0] = 0.0
-    low, high = map(float, ends)
-    return Axis(name, label, current, np.linspace(low, high, count))
+    return Axis(name, label, current, np.linspace(ends[0], ends[1], judge.count))
 
 
-def _reach(limits: _Limits, name: str, current: float, h: float) -> float:
+def _reach(judge: _Judge, name: str, current: float) -> float:
     """How far to look: past where the verdict changes, else where ω_max halves."""
-    far = current + np.concatenate([REACHES, -REACHES])
-    here = limits.along(name, np.asarray([current]))[0]
-    largest = limits.along(name, far).reshape(2, -1)
-    flips = (largest >= h) != (here >= h)
-    halves = ~(largest > 0.5 * min(here, 4.0)) if here else largest > 0.0
+    far = current + np.concatenate([[0.0], REACHES, -REACHES])
+    found = judge({name: far}, lambda share: None)
+    verdict = (found.growth > 1e-12) + 2 * (found.own > 1e-12)
+    flips = verdict[1:] != verdict[0]
+    halves = found.largest[1:] < 0.5 * min(found.largest[0], 4.0)
     for changed in (flips, halves):
         if changed.any():
-            return 1.6 * max(float(REACHES[changed.any(axis=0)][0]), abs(current))
+            near = REACHES[changed.reshape(2, -1).any(axis=0)][0]
+            return 1.6 * max(float(near), abs(current))
     return max(abs(current), 1.0)
 
 
@@ -146,44 +146,58 @@ def _reach(limits: _Limits, name: str, current: float, h: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class _Limits:
-    """The largest stable step where two parameters have other values."""
+class _Judge:
+    """The verdict where some parameters, or the step, have other values."""
 
     module: ModuleType
     p: Params
-    names: tuple[str, str]
+    h: float
     slopes: tuple[float, float]
     at_once: bool
+    count: int  # points a side
 
-    def __call__(self, values: Array, tell: Tell) -> Array:
-        """Judge pairs, (2, K)."""
-        chosen = {
-            name: row
-            for name, row in zip(self.names, values, strict=True)
-            if name != _step_name(self.module)
-        }
+    def __call__(self, values: dict[str, Array], tell: Tell) -> Growths:
+        """Judge K points, (K,) values of each name."""
+        total = len(next(iter(values.values())))
         size = 1
         if self.at_once:
-            modes = self._modes(self.p).theta.shape[1]
-            size = max(1, CHUNK // (8 * modes))
+            size = max(1, CHUNK // self._modes(self.p).theta.shape[1])
         found = []
-        for start in range(0, values.shape[1], size):
-            part = {n: row[start : start + size] for n, row in chosen.items()}
-            found.append(self._largest(part))
-            tell(min(1.0, (start + size) / values.shape[1]))
-        return np.concatenate(found) if chosen else np.tile(found[0], values.shape[1])
+        for start in range(0, total, size):
+            part = {n: row[start : start + size] for n, row in values.items()}
+            found.append(self._growths(part))
+            tell(min(1.0, (start + size) / total))
+        return Growths(*(np.concatenate(a) for a in zip(*found, strict=True)))
 
-    def along(self, name: str, values: Array) -> Array:
-        """Judge values of one parameter, the other one as it is."""
-        if self.at_once:
-            return self._largest({name: values})
-        return np.concatenate([self._largest({name: v[None]}) for v in values])
-
-    def _largest(self, chosen: dict[str, Array]) -> Array:
+    def _growths(self, values: dict[str, Array]) -> Growths:
+        """Judge some points at once, or one."""
+        h = values.get(_step_name(self.module), np.asarray([self.h]))
+        chosen = {n: row for n, row in values.items() if n in self.p}
+        chosen.pop(_step_name(self.module), None)
         p = self.p | {n: self._value(n, row) for n, row in chosen.items()}
+        count = len(next(iter(values.values())))
+        modes = self._modes(p)
         with np.errstate(all="ignore"):
-            limits = self.module._largest_steps(self._modes(p))
-        return np.asarray(limits if self.at_once else limits.min(keepdims=True))
+            largest = self.module._largest_steps(modes)
+            growth, own = self._excess(
+                modes, h[:, None, None] if self.at_once else h[0]
+            )
+        if not self.at_once:  # the worst cell decides
+            largest, growth, own = largest.min(), growth.max(), own.max()
+        return Growths(*(np.broadcast_to(a, count) for a in (largest, growth, own)))
+
+    def _excess(self, modes: Any, h: Any) -> tuple[Array, Array]:
+        """ln|G| beyond the equation's own growth in a step, and the latter; by cell."""
+        growth, own = [], []
+        for _, rates in self.module._rates(modes):
+            h = h if rates.ndim == 3 or np.ndim(h) == 0 else np.ravel(h)[:, None]
+            size = self.module._factor_size(modes, rates, h)
+            slow = h * rates.real
+            excess = np.log(np.maximum(size, 1e-300)) - np.maximum(slow, 0.0)
+            axes = tuple(range(1, rates.ndim))
+            growth.append(excess.max(axis=axes))
+            own.append(slow.max(axis=axes))
+        return np.max(growth, axis=0), np.max(own, axis=0)
 
     def _value(self, name: str, row: Array) -> Array:
         if np.ndim(self.p[name]):
@@ -199,12 +213,13 @@ class _Limits:
         return self.module._modes_of(rows, self.slopes, True)
 
 
-def _judge(module: ModuleType, p: Params, names: tuple[str, str]) -> _Limits:
+def _judge(module: ModuleType, p: Params, names: tuple[str, str], h: float) -> _Judge:
     """Choose how to judge: all at once where the model is one stencil of numbers."""
     c = {name: np.asarray(a, np.float64) for name, a in p.items()}
     module._coefficients(c)
     scalars = all(np.ndim(p.get(name, 0.0)) == 0 for name in names)
     at_once = scalars and hasattr(module, "_stencil")
     at_once = at_once and not any(map(np.ndim, module._stencil(c).values()))
-    slopes = module._judged(c, None, None).slopes
-    return _Limits(module, p, names, slopes, at_once)
+    judged = module._judged(c, None, None)
+    count = COARSE if judged.modes.matrix.size <= CHEAP else COARSEST
+    return _Judge(module, p, h, judged.slopes, at_once, FINE if at_once else count)

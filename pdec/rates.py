@@ -57,7 +57,8 @@ def rates_block(model: Model, tables: Tables) -> Block:
             block = Block("rates", tuple(lowering.statements), (name,))
             if layer_of(model, block) is not None:
                 return block
-    lowering = Lowering(tables, now=_now(model))
+    apart = tables.apart()  # the step has no use for these coefficients
+    lowering = Lowering(apart, now=_now(model))
     outputs = []
     for part in ("L", "N") if splits(model) else ("F",):
         for field, value in model.evolution.items():
@@ -68,7 +69,8 @@ def rates_block(model: Model, tables: Tables) -> Block:
             expr = {"F": expr, "L": linear, "N": expr - linear}[part]
             lowering.assign(tables.arrays[name].element(), expr, origin)
             outputs.append(name)
-    return Block("rates", tuple(lowering.statements), tuple(outputs))
+    statements = (*apart.coefficients, *lowering.statements)
+    return Block("rates", statements, tuple(outputs))
 
 
 def splits(model: Model) -> bool:

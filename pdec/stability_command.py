@@ -26,6 +26,25 @@ UNSTABLE = 3
 SUFFIXES = (".png", ".svg")
 
 
+params_option = click.option(
+    "--params",
+    "saved",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="P.NPZ",
+    help="Judge the stability of these parameters, which the module's save() wrote.",
+)
+
+
+def parameters(module: ModuleType, saved: Path | None) -> dict[str, Any]:
+    """Return the initial parameters, or those of a file."""
+    if saved is None:
+        return dict(module.init_params(seed=0))
+    try:
+        return dict(module.load(saved))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"'{saved}': {error}") from None
+
+
 @click.command(
     short_help="Judge ω, and draw why: |G|, the stable region, ω_max over x.",
     epilog="""\b
@@ -48,12 +67,7 @@ Exit status:
 """,
 )
 @click.argument("model", type=model_path)
-@click.option(
-    "--params",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Parameters that the module has saved (.npz).  [default: the initial ones]",
-)
+@params_option
 @click.option(
     "--omega", type=float, help="Judge this ω (or Δt) instead of the model's."
 )
@@ -67,7 +81,7 @@ Exit status:
 @settings_option
 def stability(
     model: Path,
-    params: Path | None,
+    saved: Path | None,
     omega: float | None,
     plot: Path | None,
     plane: str | None,
@@ -87,25 +101,19 @@ def stability(
         compiled = pipeline.compile_source(text, overrides=overrides, progress=progress)
         progress("stability")
         module = pipeline.module_of(compiled)
-        p = module.init_params(seed=0) if params is None else _read(module, params)
+        p = parameters(module, saved)
+        chosen = None
+        if plane is not None:
+            from pdec.plane import check_names
+
+            chosen = check_names(module, p, plane)
         report = module.stability(p, omega=omega)
     terminal.warn(text, compiled.warnings)
     click.echo(str(report))
     if plot is not None:
         origins = [axis.low for axis in compiled.model.axes.values()]
-        _draw(plot, module, p, report, plane, origins)
+        _draw(plot, module, p, report, chosen, origins)
     return UNSTABLE if report.numerical == "unstable" else OK
-
-
-def _read(module: ModuleType, path: Path) -> Any:
-    """Read the parameters that a module has saved."""
-    try:
-        return module.load(path)
-    except FileNotFoundError:
-        raise UsageError(f"--params: there is no file '{path}'") from None
-    except (OSError, ValueError, TypeError) as error:
-        what = str(error).partition("\n")[0]
-        raise UsageError(f"--params: '{path}' cannot be used: {what}") from None
 
 
 def _check_picture(path: Path) -> None:
@@ -134,17 +142,16 @@ def _draw(
     module: ModuleType,
     p: Any,
     report: Any,
-    names: str | None,
+    names: tuple[str, str] | None,
     origins: list[float],
 ) -> None:
     from pdec import pictures
-    from pdec.plane import check_names, plane
+    from pdec.plane import plane
 
     region = None
     if names is not None:
-        chosen = check_names(module, p, names)
         with terminal.progress_bar("judging the plane") as tell:
-            region = plane(module, p, chosen, report.omega, tell)
+            region = plane(module, p, names, report.omega, tell)
     try:
         pictures.draw(path, module, p, report, region, origins)
     except PermissionError:

@@ -62,7 +62,7 @@ def test_order_in_time(name: str, text: str) -> None:
 
 # --- in space -----------------------------------------------------------------------
 
-ADVECTION_DIFFUSION = "0.01 ∂²z - 0.1 ∂z - z³"
+ADVECTION_DIFFUSION = "0.002 ∂²z - 0.1 ∂z - z³"
 ADVECTION = "-0.1 ∂z - z³"
 
 # for each kind of wall: the conditions at the low and the high end, and the equation

@@ -33,7 +33,7 @@ def _max_norm_step(rows: _Rows, slopes: tuple[float, float]) -> float:
         least = min(least, 2.0 / reach if reach > 0.0 else math.inf)
     # [end]
     # [feature: not layer]
-    if float(np.max((middle + around) / (around - middle + 1e-300))) > 1e-12:
+    if float(np.max(middle + around - 1e-12 * (np.abs(middle) + around))) > 0.0:
         return 0.0
     reach = float(np.max(around - middle))
     least = 2.0 / reach if reach > 0.0 else math.inf

@@ -114,7 +114,7 @@ def _tolerance(u: Array) -> Array:
 
     Newton's method squares the error, so that it is done well before.
     """
-    return np.finfo(u.dtype).eps ** 0.75 * np.maximum(1.0, _largest(u))
+    return np.asarray(np.finfo(u.dtype).eps ** 0.75 * np.maximum(1.0, _largest(u)))
 
 
 def _solve_tangent(name: str, n: int, c: Arrays, v: Arrays, v_dot: Arrays) -> None:
