@@ -1,8 +1,9 @@
 """What a plug-in declares: operators, boundaries, schemes, targets.
 
-A plug-in is one file in ``operators/``, ``boundaries/``, ``schemes/`` or ``targets/``.  It says one
-thing and the compiler derives the rest: adjoint, tangent and stability code are never
-written by hand.  Plug-ins import this module and what lies below it, nothing above.
+A plug-in is one file in ``operators/``, ``boundaries/``, ``schemes/`` or
+``targets/``.  It says one thing and the compiler derives the rest: adjoint, tangent and
+stability code are never written by hand.  Plug-ins import this module and what lies
+below it, nothing above.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ from pdec.manufactured import (
 )
 from pdec.model import Model
 from pdec.parser import parse_readable
-from pdec.pipeline import Compilation, module_of
+from pdec.pipeline import TARGETS, Compilation, module_of
 from pdec.quadrature import sample
 from pdec.recursion import deep_recursion
 from pdec.resolve import resolve
@@ -143,7 +143,7 @@ def _highest_derivative(model: Model) -> int:
 def _compiled(model: Model, target: str) -> ModuleType:
     with deep_recursion(model.source):
         derivation = derive_all(model, discretise(model))
-        text = emit(derivation, target=target, options={})
+        text = emit(derivation, target=TARGETS[target], options={})
     return module_of(Compilation(derivation, text, ""))
 
 

@@ -46,7 +46,8 @@ def emit(
         model_record(derivation, target.name, options),
         *(runtime.paste(file, features) for file in after),
     ]
-    head = f"{header(derivation, target.name, options)}\n\nfrom __future__ import annotations\n"
+    title = header(derivation, target.name, options)
+    head = f"{title}\n\nfrom __future__ import annotations\n"
     body = "\n\n".join(piece for piece in pieces if piece)
     return f"{head}\n{runtime.imports(body)}\n{body}"
 

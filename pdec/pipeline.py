@@ -109,7 +109,8 @@ def load(
     needs = TARGETS[target].needs
     if needs and importlib.util.find_spec(needs) is None:
         raise UsageError(
-            f"the target '{target}' needs the package {needs}: pip install pdec[{needs}]"
+            f"the target '{target}' needs the package {needs}: "
+            f"pip install pdec[{needs}]"
         )
     return module_of(compilation, in_file=TARGETS[target].in_file)
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import click
 
 from pdec import records, source, terminal
-from pdec.options import TARGETS, format_option, model_path, settings_option
+from pdec.options import format_option, model_path, settings_option
+from pdec.pipeline import TARGETS
 
 if TYPE_CHECKING:
     from pdec.verify import Row
@@ -61,7 +62,7 @@ check, status, error, tolerance and note.
 @click.option(
     "--target",
     "targets",
-    type=click.Choice(TARGETS),
+    type=click.Choice(tuple(TARGETS)),
     multiple=True,
     help="What the module runs on.  May be repeated.  [default: all installed]",
 )

@@ -23,7 +23,10 @@ import numpy as np
 import pytest
 
 from pdec import runtime
+from pdec.pipeline import TARGETS
 
+NUMPY = TARGETS["numpy"].driver
+AFTER_MATHEMATICS = (*runtime.AFTER_MATHEMATICS, *NUMPY, *runtime.TEST)
 SAMPLES = Path(__file__).parent / "samples"
 # image2d has all but targets along the trajectory, and explicit steps
 FEATURES = {
@@ -40,7 +43,7 @@ def assemble(name: str) -> str:
     pieces = [
         *(runtime.paste(file, features) for file in runtime.BEFORE_MATHEMATICS),
         runtime.without_head(part).strip("\n") + "\n",
-        *(runtime.paste(file, features) for file in runtime.AFTER_MATHEMATICS),
+        *(runtime.paste(file, features) for file in AFTER_MATHEMATICS),
         *(runtime.paste(file, features) for file in runtime.LAST),
     ]
     head = f'"""{name}: assembled by a test."""\n\nfrom __future__ import annotations\n'
@@ -116,7 +119,7 @@ def close(a: Any, b: Any, tolerance: float = 1e-13) -> bool:
 
 def test_sections_are_resolved() -> None:
     for file in (
-        *runtime.AFTER_MATHEMATICS,
+        *AFTER_MATHEMATICS,
         *runtime.BEFORE_MATHEMATICS,
         *runtime.LAST,
     ):
@@ -129,7 +132,9 @@ def test_sections_are_resolved() -> None:
 
 
 def test_reserved_names() -> None:
-    names = runtime.reserved_names()
+    names = runtime.reserved_names(
+        AFTER_MATHEMATICS + runtime.BEFORE_MATHEMATICS + runtime.LAST
+    )
     assert {"np", "loss", "Model", "_Tile", "_ENTRIES", "main", "json"} <= names
     for name in FEATURES:
         statements = ast.parse(assemble(name)).body
@@ -138,7 +143,7 @@ def test_reserved_names() -> None:
 
 
 def test_every_selection_of_features_is_python() -> None:
-    for file in runtime.AFTER_MATHEMATICS:
+    for file in AFTER_MATHEMATICS:
         text = Path(runtime.__file__).with_name(f"{file}.py").read_text("utf-8")
         own = [name for name in runtime.FEATURES if re.search(rf"# .*\b{name}\]", text)]
         for kept in itertools.product((False, True), repeat=len(own)):

@@ -10,15 +10,8 @@ from typing import Any
 import numpy as np
 
 from pdec.runtime.checks import _Run
-from pdec.runtime.generated import (
-    _C_BAR,
-    _C_PLACES,
-    _C_SUMMED,
-    _V,
-    _V_BAR,
-    _V_DOT,
-    MODEL,
-)
+from pdec.runtime.compiled import _C_BAR, _C_PLACES, _C_SUMMED, _V, _V_BAR, _V_DOT
+from pdec.runtime.generated import MODEL
 from pdec.runtime.types import Array, Arrays
 
 # --- buffers -------------------------------------------------------------------------
@@ -28,7 +21,7 @@ _Tuple = tuple[Array, ...]
 
 @dataclass(frozen=True)
 class _Buffers:
-    """What a thread at work has for one sample: values, cotangents or tangents, sums."""
+    """What a thread has for one sample: values, cotangents or tangents, sums."""
 
     v: _Tuple
     v_more: _Tuple = ()
@@ -55,7 +48,7 @@ def _zeros_of(shape: tuple[int, ...], dtype: Any) -> Array:
     size = math.prod(shape) * np.dtype(dtype).itemsize
     room = np.zeros(size + 64, np.uint8)
     start = -room.ctypes.data % 64
-    return room[start : start + size].view(dtype).reshape(shape)
+    return np.asarray(room[start : start + size].view(dtype).reshape(shape))
 
 
 def _forward_buffers(run: _Run, levels: int) -> _Buffers:
@@ -107,11 +100,11 @@ def _add_sums(total: Arrays, c_bar: _Tuple, sums: _Tuple) -> None:
 
 def _as_tuple(arrays: Arrays) -> _Tuple:
     """Return arrays as compiled functions take them: contiguous, of one kind each."""
-    return tuple(np.require(a, requirements="CAW") for a in arrays.values())
+    return tuple(np.require(a, requirements=("C", "A", "W")) for a in arrays.values())
 
 
 def _inputs_of(values: Arrays) -> _Tuple:
-    """Return inputs with a batch axis, which has length 1 for what all samples share."""
+    """Return inputs with a batch axis, of length 1 for what all samples share."""
     return _as_tuple(
         {
             name: x if x.ndim > len(MODEL.inputs[name].shape) else x[None]

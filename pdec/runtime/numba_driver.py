@@ -5,13 +5,19 @@ A target with another way to run the mathematics replaces this file: see driver.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from pdec.runtime.checkpoints import _schedule
+from pdec.runtime.checkpoints import _schedule, _slots
 from pdec.runtime.checks import _pack, _Run
 from pdec.runtime.compiled import (
+    _C,
+    _C_BAR,
+    _C_DOT,
+    _C_SUMMED,
+    _V,
     _add_up,
     _clear_sample,
     _give_inputs,
@@ -33,10 +39,6 @@ from pdec.runtime.compiled import (
     _take_targets,
 )
 from pdec.runtime.generated import (
-    _C,
-    _C_BAR,
-    _C_DOT,
-    _C_SUMMED,
     _SHARED,
     _SNAPSHOTS,
     MODEL,
@@ -402,6 +404,17 @@ def _tangent(run: _Run, run_dot: _Run) -> Arrays:
 # --- gradients -----------------------------------------------------------------------
 
 
+# bytes of the states of one sample above which fewer are kept: steps that run again in
+# the cache take less time than states that travel to memory and back
+_STATES_BYTES = 1 << 24
+
+
+def _kept(run: _Run, slots: int) -> int:
+    """Return how many states are kept, of so many allowed."""
+    state = sum(math.prod(_V[name]) for name in MODEL.fields) * run.dtype.itemsize
+    return min(slots, _slots("sqrt")) if slots * state > _STATES_BYTES else slots
+
+
 def _moves(slots: int) -> Array:
     """Return the way there and back as rows (from, to, place)."""
     return np.array(list(_schedule(slots)), np.int64).reshape(-1, 3)
@@ -409,6 +422,7 @@ def _moves(slots: int) -> Array:
 
 def _pull_back(run: _Run, zT_bar: Arrays, slots: int) -> dict[str, Any]:
     """Return the cotangents of all that is read, from that of the final state."""
+    slots = _kept(run, slots)
     seeds, moves = _as_tuple(zT_bar), _moves(slots)
 
     def sweep(rows: slice, z: Any, x: Any, c: Any, space: _Buffers, out: Any) -> None:
@@ -442,7 +456,7 @@ def _losses(run: _Run, targets: Arrays) -> Array:
     values, start = run.z0, 0
     for number, end in enumerate(_SNAPSHOTS):
         values, start = _run_steps(run, start, end, values), end
-        losses[:, number] = _judged(run, values, targets, number)
+        losses[:, number] = _losses_at(run, values, targets, number)
     return np.asarray(np.mean(losses, axis=1))
 
 
@@ -450,10 +464,10 @@ def _losses_along(run: _Run, snapshots: Arrays, targets: Arrays) -> Array:
     """Return the loss of each sample at each snapshot, (snapshots, batch)."""
     count = len(next(iter(snapshots.values())))
     states = ({name: z[k] for name, z in snapshots.items()} for k in range(count))
-    return np.array([_judged(run, values, targets, 0) for values in states])
+    return np.array([_losses_at(run, values, targets, 0) for values in states])
 
 
-def _judged(run: _Run, values: Arrays, targets: Arrays, number: int) -> Array:
+def _losses_at(run: _Run, values: Arrays, targets: Arrays, number: int) -> Array:
     """Return the loss of each sample at a state."""
     losses = np.empty(run.batch)
     z, x, y = _as_tuple(values), _inputs_of(run.inputs), _targets_of(targets)
@@ -480,6 +494,7 @@ def _loss_gradients(
     run: _Run, targets: Arrays, slots: int
 ) -> tuple[Array, dict[str, Any]]:
     """Return the loss of each sample, (batch,), and the gradients of the mean loss."""
+    slots = _kept(run, slots)
     losses = np.empty((run.batch, len(_SNAPSHOTS)))
     y, moves, every = _targets_of(targets), _moves(slots), _SNAPSHOTS.step
 

@@ -16,7 +16,7 @@ from numba.extending import overload
 _MATHS = {"reassoc", "contract", "nsz", "arcp", "afn"}
 
 
-_OPTIONS: dict[str, Any] = {
+_OPTIONS: Any = {
     "fastmath": _MATHS,
     "nogil": True,
     "error_model": "numpy",
@@ -26,9 +26,8 @@ _OPTIONS: dict[str, Any] = {
 
 def _compiled(function: Callable[..., Any]) -> Any:
     """Compile a function for the use of other compiled functions alone."""
-    return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(
-        function
-    )
+    options: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return numba.njit(**_OPTIONS, **options)(function)
 
 
 def _entry(function: Callable[..., Any]) -> Any:
@@ -37,9 +36,9 @@ def _entry(function: Callable[..., Any]) -> Any:
     Where nothing can be written, it is compiled again in every process.
     """
     try:
-        return numba.njit(cache=True, no_cfunc_wrapper=True, **_OPTIONS)(function)
+        return numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:
-        return numba.njit(no_cfunc_wrapper=True, **_OPTIONS)(function)
+        return numba.njit(**_OPTIONS)(function)
 
 
 # With 2ⁿ the power of two nearest to eʸ, and r = y - n ln 2:
@@ -67,7 +66,7 @@ def _softplus(x: Any) -> Any:
 
 
 # contraction alone: reordering would undo the reduction of y to r
-_EXACTLY = {"fastmath": {"contract"}, "error_model": "numpy"}
+_EXACTLY: Any = {"fastmath": {"contract"}, "error_model": "numpy"}
 
 
 @overload(_tanh, jit_options=_EXACTLY)

@@ -35,8 +35,8 @@ from pdec.runtime.generated import (
 )
 from pdec.runtime.tiles import (
     _begin,
-    _over_tiles,
     _like_fields,
+    _over_tiles,
     _set_fields,
     _set_inputs,
     _store_fields,

@@ -4,7 +4,7 @@
                                       Z = Z_m1[x] * z[x - 1] + Z_0[x] * z[x]
 
 Every array has the same margin around its cells, which holds its ghost cells and is
-else zero, so that one index serves them all: cell 0 is z[3] in the example.  A sum along
+else zero, so that one index serves them all: cell 0 is z[3] in the example.  A sum over
 the innermost loop is added up in a number of the run's dtype, and then to its array.
 """
 
@@ -17,7 +17,7 @@ import sympy
 
 from pdec.functions import Maximum, Minimum, Select, Step, softplus
 from pdec.notation import factor_key
-from pdec.statements import Array, Axis, Clear, Map, Role
+from pdec.statements import Axis, Clear, Map, Role
 from pdec.symbolic import (
     BATCH,
     TIME,
@@ -131,7 +131,7 @@ class Loops(Body):
     def index(self, name: str) -> str:
         """The variable that runs over an index."""
         axis = axis_of(name)
-        return axis if axis in self.margins else self.module.names(f"{name}~index")
+        return axis if axis in self.margins else self.module.names(name)
 
     def element(self, access: Access) -> str:
         """An element of an array at the running index."""
@@ -226,6 +226,7 @@ class Loops(Body):
             if name not in kept:
                 self._assign(statement, indent, sums.get(number))
                 continue
+            self.here.pop(statement.target, None)
             element = self.element(statement.target)
             self.here[statement.target] = self.module.names(f"{name}~here")
             self._assign(statement, indent, None)
@@ -288,8 +289,12 @@ class Loops(Body):
             minus = negative(expr)
             expr, sign = (-expr, "-=") if minus else (expr, "+=")
         room = WIDTH - len(indent) - len(left) - len(sign) - 2
-        value = self._short(inline, expr, room, indent)
-        self.lines.append(f"{indent}{left} {sign} {inline(value)}")
+        value = inline(self._short(inline, expr, room, indent))
+        if len(value) <= room:
+            self.lines.append(f"{indent}{left} {sign} {value}")
+            return
+        self.lines.append(f"{indent}{left} {sign} (")
+        self.lines += [f"{indent}{INDENT}{value}", f"{indent})"]
 
     def _short(
         self, inline: Inline, expr: sympy.Expr, room: int, indent: str
@@ -324,7 +329,7 @@ class Loops(Body):
                     self.lines.append(f"{indent}{left} = 0.0")
 
     def _across(self, name: str, along: str) -> tuple[str, str, str]:
-        """Open loops over the layers across an axis: indent, indices before and behind."""
+        """Open loops across an axis: indent, indices before and behind."""
         array, indent = self.module.array(name), INDENT
         before: list[str] = []
         behind: list[str] = []

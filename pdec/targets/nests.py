@@ -1,4 +1,4 @@
-"""Statements of one sample as nests of loops: which loops there are, and what is in them.
+"""Statements of one sample as nests of loops: which there are, and what is in them.
 
     Z   = Z_m1 z[x-1] + Z_0 z         for x:  Z = Z_m1[x] z[x-1] + Z_0[x] z[x]
     f_Z = tanh(Z)                →            f_Z = tanh(Z)
@@ -61,7 +61,7 @@ Piece = Nest | Clear
 def schedule(
     statements: Iterable[Statement], arrays: Mapping[str, Array], axes: tuple[str, ...]
 ) -> list[Piece]:
-    """Group the statements of a function into nests, in an order that changes nothing."""
+    """Group the statements of a function into nests, in an order that is as good."""
     listed = list(statements)
     scattered = {s.writes for s in listed if isinstance(s, Map) and s.target.offsets}
     pieces: list[Piece] = []
@@ -109,7 +109,7 @@ def _loops(statement: Map, axes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def axis_of(index: str) -> str:
-    """The axis that an index runs along: ``x`` of ``x*2``, which takes in ghost cells."""
+    """The axis that an index runs along: ``x`` of ``x*2``, with ghost cells."""
     return index.partition("*")[0]
 
 

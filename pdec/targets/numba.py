@@ -32,8 +32,8 @@ def write(
     """Write the compiled functions, and the shapes of the arrays that they get."""
     if derivation.jacobians:
         raise UsageError(
-            f"{derivation.model.name} solves an equation in each step, which the target "
-            "'numba' does not do yet; compile it with --target numpy"
+            f"{derivation.model.name} solves an equation in each step, which the "
+            "target 'numba' does not do yet; compile it with --target numpy"
         )
     kernels = Kernels(module, _margins(derivation))
     texts = kernels.texts(_kernel(f, functions) for f in functions)
