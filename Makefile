@@ -9,13 +9,14 @@ PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
 MODELS := $(sort $(wildcard examples/*.npde))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-full lint format clean distclean
+.PHONY: help demo test test-full bench lint format clean distclean
 
 help: ## show this list
 	@echo "pdec: compile a neural PDE, written as one equation, into one Python module"
@@ -39,6 +40,9 @@ test: lint ## check formatting, lint and types, then run every test
 
 test-full: PYTEST_ARGS += --full
 test-full: test ## the same with the slow tests
+
+bench: $(VENV)/.pdec-bench ## time gradients beside JAX, PyTorch and C (installs them)
+	@$(BIN)/python benchmarks/speed.py $(BENCH_ARGS) | tee bench.txt
 
 lint: $(VENV)/.pdec-test ## check formatting, lint and types
 	@$(BIN)/ruff check .
@@ -78,6 +82,10 @@ endef
 $(VENV)/.pdec-examples: pyproject.toml | $(BIN)/python
 	@echo "Installing pdec and what its examples need into $(VENV) (about a minute):"
 	$(call install,.[examples])
+
+$(VENV)/.pdec-bench: pyproject.toml | $(BIN)/python
+	@echo "Installing pdec and what it is compared with into $(VENV) (a few minutes):"
+	$(call install,.[bench])
 
 $(VENV)/.pdec-test: pyproject.toml | $(BIN)/python
 	@echo "Installing pdec and what its tests need into $(VENV) (a minute or two):"

@@ -123,7 +123,7 @@ def _overload_exp(x: Any) -> Any:
         def exp_single(x: Any) -> Any:
             y = min(max(x, np.float32(-87.0)), np.float32(88.7))
             n = np.floor(y * np.float32(1.442695) + np.float32(0.5))
-            r = (y - n * np.float32(0.6931458)) - n * np.float32(1.4286068e-06)
+            r = (y - n * np.float32(0.693145751953125)) - n * np.float32(1.4286068e-06)
             q = np.float32(0.0013926552) + r * np.float32(0.00019883105)
             q = np.float32(0.008333321) + r * q
             q = np.float32(0.041666552) + r * q
@@ -167,7 +167,9 @@ def _overload_exp(x: Any) -> Any:
 
 @overload(_softplus, jit_options=_EXACTLY)
 def _overload_softplus(x: Any) -> Any:
+    zero = np.float32(0.0) if x == numba.float32 else np.float64(0.0)
+
     def softplus(x: Any) -> Any:
-        return max(x, x * 0) + np.log1p(_exp(-abs(x)))
+        return max(x, zero) + np.log1p(_exp(-abs(x)))
 
     return softplus

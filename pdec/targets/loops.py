@@ -51,7 +51,7 @@ FUNCTIONS: dict[type, str] = {
     Maximum: "max",
     Minimum: "min",
 }
-ATOM = POWER + 1
+CHOICE, ATOM = 0, POWER + 1
 
 
 class Numbers(Inline):
@@ -60,6 +60,15 @@ class Numbers(Inline):
     def _write(self, expr: sympy.Expr) -> tuple[int, str]:
         if constant(expr):
             return ATOM, f"real({Inline(self.refer)(expr)})"
+        if isinstance(expr, Step):
+            return (
+                CHOICE,
+                f"real(1.0) if {self(expr.args[0], SUM)} > 0.0 else real(0.0)",
+            )
+        if isinstance(expr, Select):
+            condition, yes, no = expr.args
+            chosen = f"{self(yes, SUM)} if {self(condition, SUM)} > 0.0"
+            return CHOICE, f"{chosen} else {self(no, SUM)}"
         return super()._write(expr)
 
     def _product(self, expr: sympy.Expr) -> tuple[int, str]:
@@ -88,11 +97,6 @@ class Numbers(Inline):
 
     def _function(self, expr: sympy.Expr) -> str:
         arguments = [self(argument) for argument in expr.args]
-        if isinstance(expr, Step):
-            return f"(real(1.0) if {self(expr.args[0], SUM)} > 0.0 else real(0.0))"
-        if isinstance(expr, Select):
-            condition = f"{self(expr.args[0], SUM)} > 0.0"
-            return f"({arguments[1]} if {condition} else {arguments[2]})"
         if isinstance(expr, Equal):
             return f"real({arguments[0]} == {arguments[1]})"
         return f"{FUNCTIONS[type(expr)]}({', '.join(arguments)})"
