@@ -24,6 +24,7 @@ from pdec.targets.layout import WIDTH, add_up, call, tuple_of
 from pdec.targets.numpy import Function
 from pdec.targets.shared import shared_operand
 
+JUDGED = 32  # at most so many steps are linearised
 PLAIN = Inline(lambda symbol: str(symbol.name))
 
 
@@ -44,6 +45,7 @@ def features(derivation: Derivation) -> dict[str, bool]:
         and len(model.axes) == 1,
         "explicit": form.scheme.explicit,
         "moments": bool(_moments(derivation)),
+        "timed": form.timed,
     }
 
 
@@ -296,10 +298,14 @@ def tables(derivation: Derivation) -> list[str]:
         lines += _groups(derivation)
     rates = [f'"{name}"' for name in derivation.program.rates.outputs]
     if form.layer is None:
-        lines += ["# whether the rates are affine in the state"]
+        stride = -(-model.steps // JUDGED) if form.timed else model.steps
+        every = not form.clocked and (stride == 1 or not form.timed)
         return [
             *lines,
-            f"_AFFINE = {form.affine}",
+            "# the steps at which the rates are linearised",
+            f"_JUDGED = range(0, {model.steps}, {stride})",
+            "# whether what is found there holds at every state and in every step",
+            f"_EVERYWHERE = {form.affine and every}",
             "# how far a rate reaches along each axis; whether all cells are alike",
             f"_REACH = {tuple_of([str(reach) for reach in form.reach])}",
             f"_UNIFORM = {form.uniform}",

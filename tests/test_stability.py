@@ -379,3 +379,45 @@ def test_check_takes_saved_parameters(tmp_path: Any, capsys: Any) -> None:
         given = ["check", str(model), "--params", str(tmp_path / "p.npz")]
         assert main(given) == status
     assert "scheme implicit" in capsys.readouterr().out
+
+
+# --- steps that differ, and the state that is judged ------------------------------
+
+TIMED = (
+    "grid x[8] on [0, 8) periodic\nfield u(x)\n{param}\ndu/dt = {rate}\nsteps 8\n"
+    "dt = 1\n"
+)
+
+
+def test_every_step_is_judged() -> None:
+    """Only the last steps diffuse too much: what is seen at step 0 is not the run."""
+    module = compiled(TIMED.format(param="param D(t)", rate="D ∂²u - 0.1 u³"))
+    for last, numerical in ((0.45, "stable"), (0.8, "unstable")):
+        report = module.stability({"D": np.linspace(0.1, last, 8)})
+        assert (report.numerical, report.basis) == (numerical, "heuristic")
+    module = compiled(TIMED.format(param="param D init 0.1", rate="(1 + t) D ∂²u"))
+    report = module.stability(module.init_params())
+    assert (report.numerical, report.basis) == ("unstable", "heuristic")
+
+
+def test_rows_of_steps_are_no_rows_of_cells() -> None:
+    """With as many steps as cells the matrix of the run is still their product."""
+    module = compiled(TIMED.format(param="param D(t)", rate="-(u - (0.5 u + D ∂²u))"))
+    p = {"D": np.asarray([0.1, 0.9] * 4)}
+    report = module.stability(p, run=True)
+    assert report.powers == pytest.approx(np.linalg.norm(assembled(module, p), 2))
+
+
+def test_the_own_initial_state_is_judged() -> None:
+    text = TIMED.format(param="{}param a init 5", rate="-a u²")
+    module = compiled(text.format("at t = 0: u = a\n"))
+    report = module.stability(module.init_params())
+    assert report.numerical == "unstable"
+    assert "linearised about the initial state" in str(report)
+    module = compiled(text.format("input v(x)\nat t = 0: u = v\n"))
+    p = module.init_params()
+    assert "about a state of zeros" in str(module.stability(p))
+    report = module.stability(p, inputs={"v": np.full(8, 5.0)})
+    assert (report.numerical, report.about) == ("unstable", "the initial state")
+    report = module.stability(p, state=np.full((1, 8), 5.0))
+    assert (report.numerical, report.about) == ("unstable", "the state given")

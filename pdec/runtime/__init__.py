@@ -26,7 +26,8 @@ from importlib import resources
 # for the verdict on ω "layer" (z relaxes to f(Z), Z linear) with "channels", or else
 # "jacobian"; "walls"; of its scheme "effective" (like an Euler step), "explicit",
 # "matrix" (G is not of one rate) with "decays"; "closed" (layer, "effective", in 1-D);
-# "moments" (whose stencil is linear in parameters that share one domain)
+# "moments" (whose stencil is linear in parameters that share one domain);
+# "timed" (its linearisation is another one in each step)
 FEATURES = (
     "accelerated",
     "at_risk",
@@ -47,6 +48,7 @@ FEATURES = (
     "moments",
     "penalty",
     "readout",
+    "timed",
     "walls",
 )
 

@@ -59,8 +59,9 @@ class Stability:
     keeps all waves from growing, omega_max_grid those of this grid: inf where any ω
     does, None where none. theta, wavelength (in cells) and length belong to the mode
     that grows most, growth to its growth a step, ln|G|, beyond the equation's own,
-    which is intrinsic_growth. adjoint bounds the growth of gradients over the run.
-    powers is the largest ‖Mⁿ‖, radius the spectral radius, asymptotic only.
+    which is intrinsic_growth. about is the state that the model was linearised about,
+    empty where the verdict holds at every one. adjoint bounds the growth of gradients
+    over the run. powers is the largest ‖Mⁿ‖, radius the spectral radius, asymptotic only.
     """
 
     numerical: str
@@ -80,6 +81,7 @@ class Stability:
     growth: float
     intrinsic_growth: float
     limit: str
+    about: str
     adjoint: float
     powers: float | None
     radius: float | None
@@ -113,6 +115,8 @@ class Stability:
             lines.append(f"  largest ‖Mⁿ‖ in {MODEL.steps} steps: {self.powers:.4g}")
         if self.radius is not None:
             lines[-1] += f"; spectral radius {self.radius:.6g} (asymptotic)"
+        if self.about:
+            lines.append(f"  linearised about {self.about}")
         if self.bound is not None:
             lines.append(f"  bounded: |z| tends below {self.bound:.4g}")
         gradients = "vanish" if self.adjoint < 1e-3 else "grow at most"
@@ -200,7 +204,7 @@ def _multiplied(
     inputs: Mapping[str, Array] | None,
 ) -> tuple[float, float | None]:
     """Return the largest ‖Mⁿ‖ of the run, for a large grid ‖Mᴸ‖, and a radius."""
-    A = _dense(found.walled)
+    A = _dense(found)
     if A is None:
         return _gain(p, state, inputs), None
     # [feature: layer]
@@ -237,7 +241,8 @@ def _report(
         gain = math.log(max(powers, 1.0)) / MODEL.steps - max(growth.own, 0.0)
         numerical, basis = _flag(gain - 1e-9), "powers"
     elif not exact and (
-        not found.within or (numerical == "stable" and not _smooth(found.rows))
+        not found.within
+        or (numerical == "stable" and not _smooth(found.rows, found.times))
     ):
         numerical = "unknown"  # frozen coefficients say nothing there
     theta = modes.theta[:, growth.mode]
@@ -263,6 +268,7 @@ def _report(
         growth=excess,
         intrinsic_growth=growth.own,
         limit=limit,
+        about=found.about,
         adjoint=_adjoint_growth(found, h),
         powers=powers,
         radius=radius,
@@ -310,7 +316,7 @@ def _proven(found: _Linearised, h: float) -> tuple[float, str]:
             best, name = other, "2-norm"
     # [end]
     if h > best and not found.modes.exact:
-        A = _dense(found.walled)
+        A = _dense(found)
         if A is not None:
             low, high = found.slopes
             # [feature: not layer]
