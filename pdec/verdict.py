@@ -14,6 +14,7 @@ import sympy
 from pdec.amplification import DECAY, LENGTH, RATE
 from pdec.clock import relaxation_form
 from pdec.derive import Derivation
+from pdec.model import Model
 from pdec.parts import partners
 from pdec.stability import inverse, moments
 from pdec.statements import Ghost
@@ -34,6 +35,7 @@ def features(derivation: Derivation) -> dict[str, bool]:
     return {
         "layer": form.layer is not None,
         "channels": form.channels,
+        "components": form.channels or (form.layer is None and _several(model)),
         "jacobian": form.layer is None,
         "effective": form.scheme.effective is not None,
         "matrix": form.scheme.factor is None,
@@ -47,6 +49,11 @@ def features(derivation: Derivation) -> dict[str, bool]:
         "moments": bool(_moments(derivation)),
         "timed": form.timed,
     }
+
+
+def _several(model: Model) -> bool:
+    """Whether a cell has several components."""
+    return len(model.fields) > 1 or any(field.shape for field in model.fields.values())
 
 
 def _moments(derivation: Derivation) -> dict[str, float]:

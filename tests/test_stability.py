@@ -421,3 +421,44 @@ def test_the_own_initial_state_is_judged() -> None:
     assert (report.numerical, report.about) == ("unstable", "the initial state")
     report = module.stability(p, state=np.full((1, 8), 5.0))
     assert (report.numerical, report.about) == ("unstable", "the state given")
+
+
+# --- growth for a while -----------------------------------------------------------
+
+SHEAR = (
+    "grid x[6] on [0, 6) periodic\nfield u(x), v(x)\nparam b init {b}\n"
+    "du/dt = -(u - b v)\ndv/dt = -v\nsteps {steps}\ndt = {dt}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("dt", "b", "steps", "numerical"),
+    [
+        (0.5, 50, 16, "stable"),  # it is the equation that shears
+        (1.5, 0.1, 16, "stable"),
+        (1.9, 1, 16, "marginal"),  # eigenvalues of modulus 0.9
+        (2.0, 1, 16, "marginal"),  # a Jordan block on the circle: n grows
+        (2.0, 1, 1024, "unstable"),
+    ],
+)
+def test_growth_for_a_while(dt: float, b: float, steps: int, numerical: str) -> None:
+    module = compiled(SHEAR.format(dt=dt, b=b, steps=steps))
+    report = module.stability(module.init_params(), run=True)
+    assert (report.numerical, report.basis) == (numerical, "exact")
+    assert report.growth <= 1e-12
+    assert 0.9 * report.powers < report.transient <= report.powers * (1 + 1e-9)
+    if report.transient > 2.0:
+        assert f"grow × {report.transient:.4g}" in str(report)
+
+
+def test_channels_may_grow_for_a_while() -> None:
+    module = compiled(
+        "grid x[6] on [0, 6) periodic\nfield z[2](x)\nparam W[2, 2], ω init 1.9\n"
+        "dz/dt = -(z - W z)\nsteps 16\n"
+    )
+    p = {**module.init_params(), "W": np.asarray([[0.0, 1.0], [0.0, 0.0]])}
+    report = module.stability(p)
+    assert (report.numerical, report.growth <= 1e-12) == ("marginal", True)
+    M = np.asarray([[-0.9, 1.9], [0.0, -0.9]])
+    sizes = [np.linalg.norm(np.linalg.matrix_power(M, n), 2) for n in range(1, 17)]
+    assert 0.95 * max(sizes) <= report.transient <= max(sizes) * (1 + 1e-12)

@@ -34,6 +34,7 @@ from pdec.runtime.spectrum import (
     _rates,
     _wavelengths,
 )
+from pdec.runtime.transients import _transient
 from pdec.runtime.types import Array, Arrays, State
 from pdec.runtime.waves import _largest_everywhere
 
@@ -61,7 +62,10 @@ class Stability:
     that grows most, growth to its growth a step, ln|G|, beyond the equation's own,
     which is intrinsic_growth. about is the state that the model was linearised about,
     empty where the verdict holds at every one. adjoint bounds the growth of gradients
-    over the run. powers is the largest ‖Mⁿ‖, radius the spectral radius, asymptotic only.
+    over the run. transient is the largest ‖Gⁿ‖ of several components over the modes,
+    None where the modes do not decide; beyond 2, not counting the equation's own, the
+    run is marginal, beyond 1000 unstable, whatever the eigenvalues. powers is
+    the largest ‖Mⁿ‖, radius the spectral radius, asymptotic only.
     """
 
     numerical: str
@@ -83,6 +87,7 @@ class Stability:
     limit: str
     about: str
     adjoint: float
+    transient: float | None
     powers: float | None
     radius: float | None
     advice: str
@@ -115,6 +120,8 @@ class Stability:
             lines.append(f"  largest ‖Mⁿ‖ in {MODEL.steps} steps: {self.powers:.4g}")
         if self.radius is not None:
             lines[-1] += f"; spectral radius {self.radius:.6g} (asymptotic)"
+        if self.transient is not None and self.transient > 2.0:
+            lines.append(f"  waves may grow × {self.transient:.4g} before they decay")
         if self.about:
             lines.append(f"  linearised about {self.about}")
         if self.bound is not None:
@@ -245,6 +252,13 @@ def _report(
         or (numerical == "stable" and not _smooth(found.rows, found.times))
     ):
         numerical = "unknown"  # frozen coefficients say nothing there
+    transient = None
+    # [feature: components]
+    if modes.exact:
+        transient, beyond = _transient(modes, h)
+        if numerical != "unstable" and beyond > math.log(2.0):
+            numerical = "marginal" if beyond <= math.log(1e3) else "unstable"
+    # [end]
     theta = modes.theta[:, growth.mode]
     wavelength, length = _wavelengths(modes, growth.mode)
     everywhere = min(grid, _largest_everywhere(found.rows, modes))
@@ -270,6 +284,7 @@ def _report(
         limit=limit,
         about=found.about,
         adjoint=_adjoint_growth(found, h),
+        transient=transient,
         powers=powers,
         radius=radius,
         advice=_advice(p, h, numerical, growth, everywhere),
