@@ -30,6 +30,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -228,6 +229,7 @@ def _grid(cells: tuple[int, ...], walls: bool) -> str:
     return f"grid {', '.join(axes)}"
 
 
+@lru_cache(maxsize=8)
 def compiled(text: str) -> ModuleType:
     """Compile a model."""
     return module_of(compile_source(from_text(text, "bench.npde")))

@@ -24,7 +24,15 @@ from pdec.rates import Layer, layer_of
 from pdec.slope_range import value_range
 from pdec.stages import scheme_of
 from pdec.statements import Block, Program, Role
-from pdec.symbolic import Access, Constant, Partial, accesses
+from pdec.symbolic import (
+    NOW,
+    TIME,
+    Access,
+    Constant,
+    IndexValue,
+    Partial,
+    accesses,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,8 @@ class StabilityForm:
     along the state, on which it depends unless ``affine``; ``reach`` is how many cells
     away a rate reads along each axis, and ``uniform`` says that where the state is the
     same in all cells, so is the tangent.  ``orders`` are the highest even orders of a
-    derivative along each axis.
+    derivative along each axis.  ``timed`` says that the linearisation is another one in
+    each step, ``clocked`` that it depends on the time within a step too.
     """
 
     scheme: Amplification
@@ -50,6 +59,8 @@ class StabilityForm:
     orders: tuple[int, ...]
     reach: tuple[int, ...] = ()
     uniform: bool = False
+    timed: bool = False
+    clocked: bool = False
 
     @property
     def stencil(self) -> dict[tuple[int, ...], sympy.Expr]:
@@ -80,8 +91,22 @@ def analyse(model: Model, program: Program) -> StabilityForm:
             tuple(_reach(model, program, axis) for axis in model.axes),
         )
         uniform = _uniform(model, program)
+        read = [s.expr for b in (tangent.recompute, tangent.block) for s in b.maps]
+        clocked = any(expr.has(NOW, IndexValue(TIME)) for expr in read)
+        timed = clocked or any(map(_each_step, read))
         return StabilityForm(
-            scheme, None, one, one, None, tangent, affine, orders, reach, uniform
+            scheme,
+            None,
+            one,
+            one,
+            None,
+            tangent,
+            affine,
+            orders,
+            reach,
+            uniform,
+            timed,
+            clocked,
         )
     slopes = values = (1.0, 1.0)
     at = None
@@ -92,7 +117,10 @@ def analyse(model: Model, program: Program) -> StabilityForm:
     scheme = amplification(
         scheme_of(model), decaying=True, layer=True, affine=slopes[0] == slopes[1]
     )
-    return StabilityForm(scheme, layer, slopes, values, at, None, True, orders)
+    timed = any(map(_each_step, layer.stencil.values()))
+    return StabilityForm(
+        scheme, layer, slopes, values, at, None, True, orders, timed=timed
+    )
 
 
 def inverse(scheme: Amplification) -> sympy.Expr:
@@ -128,6 +156,11 @@ def moments(form: StabilityForm, model: Model, program: Program) -> dict[str, fl
                     found.get(access.array, 0.0), math.prod(lengths)
                 )
     return found if domains in ({()}, {model.axis_names}) else {}
+
+
+def _each_step(expr: sympy.Expr) -> bool:
+    """Whether an expression reads a value per step."""
+    return any(TIME in access.indices for access in accesses(expr))
 
 
 def _slopes_at(layer: Layer, rates: Block) -> Block:

@@ -14,6 +14,7 @@ import sympy
 from pdec.amplification import DECAY, LENGTH, RATE
 from pdec.clock import relaxation_form
 from pdec.derive import Derivation
+from pdec.model import Model
 from pdec.parts import partners
 from pdec.stability import inverse, moments
 from pdec.statements import Ghost
@@ -24,6 +25,7 @@ from pdec.targets.layout import WIDTH, add_up, call, tuple_of
 from pdec.targets.numpy import Function
 from pdec.targets.shared import shared_operand
 
+JUDGED = 32  # at most so many steps are linearised
 PLAIN = Inline(lambda symbol: str(symbol.name))
 
 
@@ -33,6 +35,7 @@ def features(derivation: Derivation) -> dict[str, bool]:
     return {
         "layer": form.layer is not None,
         "channels": form.channels,
+        "components": form.channels or (form.layer is None and _several(model)),
         "jacobian": form.layer is None,
         "effective": form.scheme.effective is not None,
         "matrix": form.scheme.factor is None,
@@ -44,7 +47,13 @@ def features(derivation: Derivation) -> dict[str, bool]:
         and len(model.axes) == 1,
         "explicit": form.scheme.explicit,
         "moments": bool(_moments(derivation)),
+        "timed": form.timed,
     }
+
+
+def _several(model: Model) -> bool:
+    """Whether a cell has several components."""
+    return len(model.fields) > 1 or any(field.shape for field in model.fields.values())
 
 
 def _moments(derivation: Derivation) -> dict[str, float]:
@@ -296,10 +305,14 @@ def tables(derivation: Derivation) -> list[str]:
         lines += _groups(derivation)
     rates = [f'"{name}"' for name in derivation.program.rates.outputs]
     if form.layer is None:
-        lines += ["# whether the rates are affine in the state"]
+        stride = -(-model.steps // JUDGED) if form.timed else model.steps
+        every = not form.clocked and (stride == 1 or not form.timed)
         return [
             *lines,
-            f"_AFFINE = {form.affine}",
+            "# the steps at which the rates are linearised",
+            f"_JUDGED = range(0, {model.steps}, {stride})",
+            "# whether what is found there holds at every state and in every step",
+            f"_EVERYWHERE = {form.affine and every}",
             "# how far a rate reaches along each axis; whether all cells are alike",
             f"_REACH = {tuple_of([str(reach) for reach in form.reach])}",
             f"_UNIFORM = {form.uniform}",

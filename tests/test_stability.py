@@ -379,3 +379,86 @@ def test_check_takes_saved_parameters(tmp_path: Any, capsys: Any) -> None:
         given = ["check", str(model), "--params", str(tmp_path / "p.npz")]
         assert main(given) == status
     assert "scheme implicit" in capsys.readouterr().out
+
+
+# --- steps that differ, and the state that is judged ------------------------------
+
+TIMED = (
+    "grid x[8] on [0, 8) periodic\nfield u(x)\n{param}\ndu/dt = {rate}\nsteps 8\n"
+    "dt = 1\n"
+)
+
+
+def test_every_step_is_judged() -> None:
+    """Only the last steps diffuse too much: what is seen at step 0 is not the run."""
+    module = compiled(TIMED.format(param="param D(t)", rate="D ∂²u - 0.1 u³"))
+    for last, numerical in ((0.45, "stable"), (0.8, "unstable")):
+        report = module.stability({"D": np.linspace(0.1, last, 8)})
+        assert (report.numerical, report.basis) == (numerical, "heuristic")
+    module = compiled(TIMED.format(param="param D init 0.1", rate="(1 + t) D ∂²u"))
+    report = module.stability(module.init_params())
+    assert (report.numerical, report.basis) == ("unstable", "heuristic")
+
+
+def test_rows_of_steps_are_no_rows_of_cells() -> None:
+    """With as many steps as cells the matrix of the run is still their product."""
+    module = compiled(TIMED.format(param="param D(t)", rate="-(u - (0.5 u + D ∂²u))"))
+    p = {"D": np.asarray([0.1, 0.9] * 4)}
+    report = module.stability(p, run=True)
+    assert report.powers == pytest.approx(np.linalg.norm(assembled(module, p), 2))
+
+
+def test_the_own_initial_state_is_judged() -> None:
+    text = TIMED.format(param="{}param a init 5", rate="-a u²")
+    module = compiled(text.format("at t = 0: u = a\n"))
+    report = module.stability(module.init_params())
+    assert report.numerical == "unstable"
+    assert "linearised about the initial state" in str(report)
+    module = compiled(text.format("input v(x)\nat t = 0: u = v\n"))
+    p = module.init_params()
+    assert "about a state of zeros" in str(module.stability(p))
+    report = module.stability(p, inputs={"v": np.full(8, 5.0)})
+    assert (report.numerical, report.about) == ("unstable", "the initial state")
+    report = module.stability(p, state=np.full((1, 8), 5.0))
+    assert (report.numerical, report.about) == ("unstable", "the state given")
+
+
+# --- growth for a while -----------------------------------------------------------
+
+SHEAR = (
+    "grid x[6] on [0, 6) periodic\nfield u(x), v(x)\nparam b init {b}\n"
+    "du/dt = -(u - b v)\ndv/dt = -v\nsteps {steps}\ndt = {dt}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("dt", "b", "steps", "numerical"),
+    [
+        (0.5, 50, 16, "stable"),  # it is the equation that shears
+        (1.5, 0.1, 16, "stable"),
+        (1.9, 1, 16, "marginal"),  # eigenvalues of modulus 0.9
+        (2.0, 1, 16, "marginal"),  # a Jordan block on the circle: n grows
+        (2.0, 1, 1024, "unstable"),
+    ],
+)
+def test_growth_for_a_while(dt: float, b: float, steps: int, numerical: str) -> None:
+    module = compiled(SHEAR.format(dt=dt, b=b, steps=steps))
+    report = module.stability(module.init_params(), run=True)
+    assert (report.numerical, report.basis) == (numerical, "exact")
+    assert report.growth <= 1e-12
+    assert 0.9 * report.powers < report.transient <= report.powers * (1 + 1e-9)
+    if report.transient > 2.0:
+        assert f"grow × {report.transient:.4g}" in str(report)
+
+
+def test_channels_may_grow_for_a_while() -> None:
+    module = compiled(
+        "grid x[6] on [0, 6) periodic\nfield z[2](x)\nparam W[2, 2], ω init 1.9\n"
+        "dz/dt = -(z - W z)\nsteps 16\n"
+    )
+    p = {**module.init_params(), "W": np.asarray([[0.0, 1.0], [0.0, 0.0]])}
+    report = module.stability(p)
+    assert (report.numerical, report.growth <= 1e-12) == ("marginal", True)
+    M = np.asarray([[-0.9, 1.9], [0.0, -0.9]])
+    sizes = [np.linalg.norm(np.linalg.matrix_power(M, n), 2) for n in range(1, 17)]
+    assert 0.95 * max(sizes) <= report.transient <= max(sizes) * (1 + 1e-12)

@@ -24,9 +24,10 @@ from importlib import resources
 # of labels), "every" (targets along the way), "implicit" (steps that are solved for),
 # "initial" (at t = 0), "loss", "penalty" (loss terms in parameters alone), "readout";
 # for the verdict on ω "layer" (z relaxes to f(Z), Z linear) with "channels", or else
-# "jacobian"; "walls"; of its scheme "effective" (like an Euler step), "explicit",
-# "matrix" (G is not of one rate) with "decays"; "closed" (layer, "effective", in 1-D);
-# "moments" (whose stencil is linear in parameters that share one domain)
+# "jacobian"; "components" (more than one in a cell); "walls"; of its scheme "effective"
+# (like an Euler step), "explicit", "matrix" (G is not of one rate) with "decays"; "closed" (layer, "effective", in 1-D);
+# "moments" (whose stencil is linear in parameters that share one domain);
+# "timed" (its linearisation is another one in each step)
 FEATURES = (
     "accelerated",
     "at_risk",
@@ -34,6 +35,7 @@ FEATURES = (
     "channels",
     "classes",
     "closed",
+    "components",
     "decays",
     "effective",
     "every",
@@ -47,6 +49,7 @@ FEATURES = (
     "moments",
     "penalty",
     "readout",
+    "timed",
     "walls",
 )
 
@@ -64,6 +67,7 @@ STABILITY = (
     "certificates",
     "jacobian",
     "powers",
+    "transients",
     "projection",
 )
 LAST = ("main",)

@@ -95,7 +95,8 @@ def _slopes_at(n: int, c: Arrays, v: Arrays) -> Any: ...  # f'(Z) at v[field]
 def _walls() -> dict[int, tuple[Any, Any]]: ...
 
 # feature jacobian
-_AFFINE: bool  # whether the rates are affine in the state
+_JUDGED: range  # the steps at which the rates are linearised
+_EVERYWHERE: bool  # whether that holds at every state and in every step
 _REACH: tuple[int, ...]  # how far a rate reads along each axis
 _UNIFORM: bool  # whether all cells are alike where the state is
 _RATES: tuple[str, ...]  # the rates, in the order of the fields

@@ -42,8 +42,8 @@ def _at_state(state: Arrays, inputs: Arrays, copies: int) -> Arrays:
 
 
 # [feature: jacobian]
-def _jacobian_rows(c: Arrays, state: Arrays, inputs: Arrays) -> _Rows:
-    """Return the rows of J at the state of one sample.
+def _jacobian_rows(n: int, c: Arrays, state: Arrays, inputs: Arrays) -> _Rows:
+    """Return the rows of J in step n at the state of one sample.
 
     Columns whose rows do not meet are found together (Curtis, Powell & Reid 1974): a
     comb of ones along each axis, wide enough for the stencil; where all cells are
@@ -56,7 +56,7 @@ def _jacobian_rows(c: Arrays, state: Arrays, inputs: Arrays) -> _Rows:
         for (size, _, wraps), offsets in zip(_grid(), places, strict=True)
     ]
     colours = list(itertools.product(*(range(1 if uniform else w) for w in widths)))
-    columns = _columns(c, _at_state(state, inputs, 1), colours, widths)
+    columns = _columns(n, c, _at_state(state, inputs, 1), colours, widths)
     space = [size for size, _, _ in _AXES]
     found = {}
     for place in itertools.product(*places):
@@ -93,7 +93,7 @@ def _comb(size: int, offsets: int, wraps: bool) -> int:
 
 
 def _columns(
-    c: Arrays, v: Arrays, colours: list[tuple[int, ...]], widths: list[int]
+    n: int, c: Arrays, v: Arrays, colours: list[tuple[int, ...]], widths: list[int]
 ) -> Array:
     """Return J times combs: (component, colour, component written, *cells)."""
     space = tuple(size for size, _, _ in _AXES)
@@ -112,7 +112,7 @@ def _columns(
     parts = np.split(seeds, np.cumsum(counts)[:-1], axis=1)
     for (name, field), part in zip(MODEL.fields.items(), parts, strict=True):
         v_dot[name][_CELLS[name]] = part.reshape(copies, *field.shape)
-    _rates_jvp(0, c, v, v_dot)
+    _rates_jvp(n, c, v, v_dot)
     written = [v_dot[name].reshape(copies, -1, *space) for name in _RATES]
     columns = np.concatenate(written, axis=1)
     return columns.reshape(sum(counts), len(colours), -1, *space)

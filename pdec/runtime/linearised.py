@@ -11,16 +11,19 @@ import numpy as np
 from pdec.runtime.certificates import _layer_rows, _walled_rows
 from pdec.runtime.checks import _by_name
 from pdec.runtime.generated import (
-    _AFFINE,
     _AXES,
+    _CELLS,
+    _EVERYWHERE,
+    _JUDGED,
     _REACH,
     _SLOPES,
     MODEL,
     _clock,
     _decays,
+    _initial,
     _stencil,
 )
-from pdec.runtime.jacobian import _jacobian_rows, _slopes_seen
+from pdec.runtime.jacobian import _at_state, _jacobian_rows, _slopes_seen
 from pdec.runtime.spectrum import _Modes, _modes_of, _Rows
 from pdec.runtime.types import Array, Arrays, State
 
@@ -36,6 +39,8 @@ class _Linearised:
     modes: _Modes
     slopes: tuple[float, float]
     rigorous: bool  # whether the slopes, or the rates, hold at every state
+    about: str  # the state that it is taken at, "" where it holds at every one
+    times: int = 1  # of so many steps and samples, the rows of one after the other
     within: bool = True  # whether any row reads no ghost cells
 
 
@@ -44,23 +49,28 @@ def _judged(c: Arrays, state: State, inputs: Mapping[str, Array] | None) -> _Lin
     periodic = all(wraps for _, _, wraps in _AXES)
     # [feature: layer]
     rows, uniform = _layer_rows(c)
-    slopes, rigorous, within = _SLOPES, True, True
+    slopes, rigorous, within, about, times = _SLOPES, True, True, "", 1
     if state is not None or not all(map(math.isfinite, _SLOPES)):
-        seen = [_slopes_seen(c, *each) for each in _samples(state, inputs)]
+        about, samples = _samples(c, state, inputs)
+        seen = [_slopes_seen(c, *each) for each in samples]
         slopes = (min(low for low, _ in seen), max(high for _, high in seen))
         rigorous = False
     walled = rows
     # [feature: walls]
     walled = _walled_rows(_stencil(c))
     # [end]
+    # [feature: timed]
+    times = MODEL.steps
+    # [end]
     exact = uniform and periodic
     # [end]
     # [feature: not layer]
-    samples = [_jacobian_rows(c, *each) for each in _samples(state, inputs)]
-    rate = float(_clock(c)[1])
+    about, samples = _samples(c, state, inputs)
+    each = [_jacobian_rows(n, c, *sample) for sample in samples for n in _JUDGED]
+    rate, times = float(_clock(c)[1]), len(each)
     walled = {
-        place: np.concatenate([rows[place] for rows in samples]) / rate
-        for place in samples[0]
+        place: np.concatenate([rows[place] for rows in each]) / rate
+        for place in each[0]
     }
     # [feature: decays]
     decays = np.diag([float(rate) for rate in _decays(c)])
@@ -73,10 +83,11 @@ def _judged(c: Arrays, state: State, inputs: Mapping[str, Array] | None) -> _Lin
     scale = max(float(np.abs(a).max()) for a in rows.values()) + 1e-300
     uniform = all(float(np.ptp(a, 0).max()) <= 1e-12 * scale for a in rows.values())
     rows = {place: a[:1] for place, a in rows.items()} if uniform else rows
-    slopes, rigorous, exact = (1.0, 1.0), _AFFINE, uniform and periodic
+    slopes, rigorous, exact = (1.0, 1.0), _EVERYWHERE, uniform and periodic
+    about = "" if rigorous else about
     # [end]
     modes = _modes_of(rows, slopes, exact)
-    return _Linearised(rows, walled, modes, slopes, rigorous, within)
+    return _Linearised(rows, walled, modes, slopes, rigorous, about, times, within)
 
 
 # [feature: jacobian]
@@ -97,25 +108,35 @@ def _within(rows: int) -> tuple[Array, bool]:
 
 # [end]
 def _samples(
-    state: State, inputs: Mapping[str, Array] | None
-) -> list[tuple[Arrays, Arrays]]:
-    """Return each sample's state and inputs; zero where they are not given."""
+    c: Arrays, state: State, inputs: Mapping[str, Array] | None
+) -> tuple[str, list[tuple[Arrays, Arrays]]]:
+    """Return what each sample's state is, and with its inputs: zero if not given."""
+    about = "the state given" if state is not None else "a state of zeros"
     fields = {n: np.zeros((1, *x.shape)) for n, x in MODEL.fields.items()}
     if state is not None:
         fields = _by_name(state, MODEL.fields, "state")
     given = {n: np.zeros(x.shape) for n, x in MODEL.inputs.items()} | dict(inputs or {})
     batched = {n for n, x in MODEL.inputs.items() if given[n].ndim > len(x.shape)}
     count = max([len(z) for z in fields.values()] + [len(given[n]) for n in batched])
-    return [
+    found = [
         (
             {n: z[k % len(z)] for n, z in fields.items()},
             {n: x[k] if n in batched else x for n, x in given.items()},
         )
         for k in range(count)
     ]
+    # [feature: initial]
+    if state is None and set(MODEL.inputs) <= set(inputs or {}):
+        about = "the initial state"
+        for z, x in found:
+            v = _at_state(z, x, 1)
+            _initial(c, v)
+            z |= {n: v[n][cells][0] for n, cells in _CELLS.items()}
+    # [end]
+    return about, found
 
 
-def _smooth(rows: _Rows) -> bool:
+def _smooth(rows: _Rows, times: int) -> bool:
     """Tell whether frozen coefficients can be relied on: periodic and smooth ones.
 
     From cell to cell they change by less than a fifth of their size.
@@ -125,8 +146,8 @@ def _smooth(rows: _Rows) -> bool:
     space = tuple(size for size, _, _ in _AXES)
     largest = max(float(np.abs(a).max()) for a in rows.values()) + 1e-300
     for a in rows.values():
-        if len(a) % math.prod(space) == 0:
-            full = a.reshape(-1, *space, *a.shape[1:])
+        if len(a) == times * math.prod(space):
+            full = a.reshape(times, *space, *a.shape[1:])
             for axis in range(1, 1 + len(space)):
                 jump = np.abs(full - np.roll(full, 1, axis))
                 if float(jump.max()) > 0.2 * largest:
@@ -134,11 +155,15 @@ def _smooth(rows: _Rows) -> bool:
     return True
 
 
-def _dense(rows: _Rows) -> Array | None:
-    """Return the matrix of all rows, unless it is large; blocks stand on each other."""
+def _dense(found: _Linearised) -> Array | None:
+    """Return the matrix of all rows, unless it is large or one of many.
+
+    What a step treats apart stands one above the other.
+    """
+    rows = found.walled
     space = [size for size, _, _ in _AXES]
     cells, (height, width) = math.prod(space), next(iter(rows.values())).shape[-2:]
-    if cells * width > 256 or any(len(a) not in (1, cells) for a in rows.values()):
+    if cells * width > 256 or found.times > 1:
         return None
     A = np.zeros((cells, height, cells, width))
     index = np.indices(space).reshape(len(space), -1)

@@ -34,6 +34,7 @@ from pdec.runtime.spectrum import (
     _rates,
     _wavelengths,
 )
+from pdec.runtime.transients import _transient
 from pdec.runtime.types import Array, Arrays, State
 from pdec.runtime.waves import _largest_everywhere
 
@@ -59,8 +60,12 @@ class Stability:
     keeps all waves from growing, omega_max_grid those of this grid: inf where any ω
     does, None where none. theta, wavelength (in cells) and length belong to the mode
     that grows most, growth to its growth a step, ln|G|, beyond the equation's own,
-    which is intrinsic_growth. adjoint bounds the growth of gradients over the run.
-    powers is the largest ‖Mⁿ‖, radius the spectral radius, asymptotic only.
+    which is intrinsic_growth. about is the state that the model was linearised about,
+    empty where the verdict holds at every one. adjoint bounds the growth of gradients
+    over the run. transient is the largest ‖Gⁿ‖ of several components over the modes,
+    None where the modes do not decide; beyond 2, not counting the equation's own, the
+    run is marginal, beyond 1000 unstable, whatever the eigenvalues. powers is
+    the largest ‖Mⁿ‖, radius the spectral radius, asymptotic only.
     """
 
     numerical: str
@@ -80,7 +85,9 @@ class Stability:
     growth: float
     intrinsic_growth: float
     limit: str
+    about: str
     adjoint: float
+    transient: float | None
     powers: float | None
     radius: float | None
     advice: str
@@ -113,6 +120,10 @@ class Stability:
             lines.append(f"  largest ‖Mⁿ‖ in {MODEL.steps} steps: {self.powers:.4g}")
         if self.radius is not None:
             lines[-1] += f"; spectral radius {self.radius:.6g} (asymptotic)"
+        if self.transient is not None and self.transient > 2.0:
+            lines.append(f"  waves may grow × {self.transient:.4g} before they decay")
+        if self.about:
+            lines.append(f"  linearised about {self.about}")
         if self.bound is not None:
             lines.append(f"  bounded: |z| tends below {self.bound:.4g}")
         gradients = "vanish" if self.adjoint < 1e-3 else "grow at most"
@@ -200,7 +211,7 @@ def _multiplied(
     inputs: Mapping[str, Array] | None,
 ) -> tuple[float, float | None]:
     """Return the largest ‖Mⁿ‖ of the run, for a large grid ‖Mᴸ‖, and a radius."""
-    A = _dense(found.walled)
+    A = _dense(found)
     if A is None:
         return _gain(p, state, inputs), None
     # [feature: layer]
@@ -237,9 +248,17 @@ def _report(
         gain = math.log(max(powers, 1.0)) / MODEL.steps - max(growth.own, 0.0)
         numerical, basis = _flag(gain - 1e-9), "powers"
     elif not exact and (
-        not found.within or (numerical == "stable" and not _smooth(found.rows))
+        not found.within
+        or (numerical == "stable" and not _smooth(found.rows, found.times))
     ):
         numerical = "unknown"  # frozen coefficients say nothing there
+    transient = None
+    # [feature: components]
+    if modes.exact:
+        transient, beyond = _transient(modes, h)
+        if numerical != "unstable" and beyond > math.log(2.0):
+            numerical = "marginal" if beyond <= math.log(1e3) else "unstable"
+    # [end]
     theta = modes.theta[:, growth.mode]
     wavelength, length = _wavelengths(modes, growth.mode)
     everywhere = min(grid, _largest_everywhere(found.rows, modes))
@@ -263,7 +282,9 @@ def _report(
         growth=excess,
         intrinsic_growth=growth.own,
         limit=limit,
+        about=found.about,
         adjoint=_adjoint_growth(found, h),
+        transient=transient,
         powers=powers,
         radius=radius,
         advice=_advice(p, h, numerical, growth, everywhere),
@@ -310,7 +331,7 @@ def _proven(found: _Linearised, h: float) -> tuple[float, str]:
             best, name = other, "2-norm"
     # [end]
     if h > best and not found.modes.exact:
-        A = _dense(found.walled)
+        A = _dense(found)
         if A is not None:
             low, high = found.slopes
             # [feature: not layer]
