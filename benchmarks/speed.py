@@ -83,6 +83,10 @@ loss = mean((u - p)²) + mean((v - q)²)
 }
 MODELS["B1d"] = MODELS["B1"]
 BATCH = {"B1": 256, "B1d": 256, "B2": 8, "B3": 64, "B4": 2}
+DOUBLE = (
+    "B1d",
+    "B4",
+)  # B4's gradients cancel over 500 steps: float32 cannot be compared
 STEPS = {"B1": 64, "B1d": 64, "B2": 32, "B3": 32, "B4": 500}
 
 # --- the workloads for JAX and PyTorch -----------------------------------------------
@@ -273,7 +277,7 @@ def c_gradient(module: Any, p: Any, z: Any, y: Any) -> Callable[[], tuple[float,
 
 def variants(name: str, *, torch_compile: bool) -> dict[str, Callable[[], Any]]:
     """What is compared, as functions that return a loss and gradients."""
-    dtype = "float64" if name == "B1d" else "float32"
+    dtype = "float64" if name in DOUBLE else "float32"
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{name}.npde"
         file.write_text(f"{MODELS[name]}dtype {dtype}\n", "utf-8")
@@ -320,7 +324,7 @@ def check(found: dict[str, Callable[[], Any]], tolerance: float) -> None:
 
 def measure(name: str, *, torch_compile: bool, rounds: int) -> list[str]:
     found = variants(name, torch_compile=torch_compile)
-    check(found, 1e-9 if name == "B1d" else 2e-3)
+    check(found, {"B1d": 1e-9, "B4": 1e-5}.get(name, 2e-3))
     wall: dict[str, list[float]] = {label: [] for label in found}
     cpu: dict[str, list[float]] = {label: [] for label in found}
     for _ in range(rounds):
@@ -347,7 +351,7 @@ def main() -> None:
     parser.add_argument("--torch-compile", action="store_true")
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
-    if "B1d" in args.names:
+    if set(DOUBLE) & set(args.names):
         import jax
 
         jax.config.update("jax_enable_x64", True)

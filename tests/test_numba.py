@@ -99,29 +99,38 @@ def results(module: ModuleType, at: Point) -> dict[str, Any]:
     found["vjp"] = pullback(seed if isinstance(zT, dict) else seed[""])
     if hasattr(module, "loss"):
         found["loss"] = module.loss(p, z0, at["y"], inputs=inputs)
-        found["gradients"] = module.value_and_grad(
+        value, found["gradients"] = module.value_and_grad(
             p, z0, at["y"], inputs=inputs, wrt=module._ENTRIES, check="off"
         )
+        assert abs(value - found["loss"]) <= 1e-14 * abs(value)
     if hasattr(module, "predict"):
         found["predict"] = module.predict(p, z0, inputs=inputs)
     return found
 
 
-def compare(ours: Any, theirs: Any, tolerance: float, path: str = "") -> None:
-    """Compare results, nested in dicts and tuples, relative to the largest value."""
-    if isinstance(theirs, dict):
-        assert ours.keys() == theirs.keys()
-        for name, value in theirs.items():
-            compare(ours[name], value, tolerance, f"{path}.{name}")
-    elif isinstance(theirs, tuple):
-        for number, pair in enumerate(zip(ours, theirs, strict=True)):
-            compare(*pair, tolerance, f"{path}[{number}]")
-    else:
-        a, b = np.asarray(ours), np.asarray(theirs)
-        assert (a.shape, a.dtype) == (b.shape, b.dtype), path
-        largest = max(float(np.max(np.abs(b), initial=0.0)), 1e-12)
-        error = float(np.max(np.abs(a - b), initial=0.0))
-        assert error <= tolerance * largest, f"{path}: {error} of {largest}"
+def compare(ours: dict[str, Any], theirs: dict[str, Any], tolerance: float) -> None:
+    """Compare results, each relative to the largest value that a function returns.
+
+    A tangent is compared with those given, too, whose size is 1.
+    """
+    assert ours.keys() == theirs.keys()
+    for name in theirs:
+        a, b = flat(ours[name]), flat(theirs[name])
+        assert [(x.shape, x.dtype) for x in a] == [(x.shape, x.dtype) for x in b]
+        largest = max(float(np.max(np.abs(x), initial=0.0)) for x in b)
+        largest = max(largest, 1.0 if name == "jvp" else 1e-12)
+        for x, y in zip(a, b, strict=True):
+            error = float(np.max(np.abs(x - y), initial=0.0))
+            assert error <= tolerance * largest, f"{name}: {error} of {largest}"
+
+
+def flat(result: Any) -> list[Any]:
+    """The arrays in a result, nested in dicts and tuples."""
+    if isinstance(result, dict):
+        result = tuple(result.values())
+    if isinstance(result, tuple):
+        return [array for part in result for array in flat(part)]
+    return [np.asarray(result)]
 
 
 def growth(module: ModuleType, at: Point) -> float:
@@ -194,7 +203,7 @@ def test_settles_like_numpy() -> None:
     )
     assert other.reached.any()
     assert (mine.step == other.step).all() and (mine.reached == other.reached).all()
-    compare(mine.state, other.state, 1e-12)
+    compare({"state": mine.state}, {"state": other.state}, 1e-12)
 
 
 # --- the text and its file -----------------------------------------------------------

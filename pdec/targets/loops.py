@@ -214,6 +214,13 @@ class Loops(Body):
         }
         if nest.gathered:
             maps = [replace(maps[0], expr=sympy.Add(*(m.expr for m in maps)))]
+        totals = {
+            number: self.module.names(f"total~{number + 1}")
+            for number in sums
+            if len(nest.indices) > 1 and not maps[number].maximum
+            if not set(maps[number].target.indices) & set(nest.indices)
+        }
+        self.lines += [f"{INDENT}{total} = 0.0" for total in totals.values()]
         sizes = {k: v for m in nest.maps for k, v in self.sizes(m).items()}
         indent = INDENT
         for name in nest.indices:
@@ -239,7 +246,13 @@ class Loops(Body):
                 self.lines.append(f"{indent}{element} = {here}")
         self.here.clear()
         for number, total in sums.items():
-            self._deposit(maps[number], total, indent[: -len(INDENT)])
+            less = indent[: -len(INDENT)]
+            if number in totals:  # in float64, and to its array once a step
+                self.lines.append(f"{less}{totals[number]} += {total}")
+            else:
+                self._deposit(maps[number], total, less)
+        for number, total in totals.items():
+            self._deposit(maps[number], total, INDENT)
 
     def _read_again(self, maps: list[Map]) -> set[str]:
         """Arrays that are set and read again at the same cell: by way of a number.
