@@ -494,3 +494,27 @@ def test_slopes_between_samples_are_not_exact() -> None:
     module = layer(f="tanh(s) + 0.001 tanh(1000 (s - 3.14159))")
     report = module.stability(module.init_params())
     assert report.basis == "heuristic" and not report.contractive
+
+
+# --- what a check costs -----------------------------------------------------------
+
+
+def test_a_check_looks_once_while_parameters_creep() -> None:
+    """Not at each call, yet at the first, and wherever a parameter has moved."""
+    module = compiled(WALLED.format(n=12, walls="at x: z = 0", f="tanh(s)"))
+    looks = []
+    module._modes_grow = lambda c, h, look=module._modes_grow: (
+        looks.append(h) or look(c, h)
+    )
+    zero = dict.fromkeys(("W0", "W1"), np.zeros(12))
+    p = {**zero, "W2": np.full(12, 1e-3), "omega": np.asarray(0.5)}
+    for call in range(17):
+        p["W2"] = p["W2"] * 1.0001
+        module.forward(p, np.zeros((1, 12)))
+        assert len(looks) == 1 + (call == 16)
+    with pytest.warns(module.StabilityWarning):
+        module.forward({**p, "W2": np.full(12, 0.1)}, np.zeros((1, 12)))
+    module._LOOKS.clear()
+    module._WARNED.clear()
+    with pytest.warns(module.StabilityWarning):  # at the first call
+        module.forward({**p, "W2": np.full(12, 0.1)}, np.zeros((1, 12)))
