@@ -124,8 +124,8 @@ def _with_unknowns(
 def _driven(solve: Solve, acting: set[str]) -> set[str]:
     """The unknowns whose ghost cells depend on more than their cells."""
     ghosts = [s for s in solve.residual.statements if isinstance(s, Ghost)]
-    reads = {g.array: _read([g]) & acting - {g.array} for g in ghosts}
-    return {name for name in solve.unknowns if reads.get(name)}
+    driven = {g.array for g in ghosts if _read([g]) & acting - {g.array}}
+    return driven & set(solve.unknowns)
 
 
 def _cleared(solve: Solve, acting: set[str], mark: str) -> list[Statement]:
@@ -214,18 +214,26 @@ def _active(block: Block, arrays: dict[str, Array]) -> set[str]:
 
 
 def _moved(block: Block, active: set[str]) -> set[str]:
-    """Arrays of the block that change with some of them, and those."""
+    """Arrays of the block that change with some of them, and those.
+
+    A residual stands before its unknowns are found; where their ghost cells move with
+    a wall's parameters, so does what reads them there.
+    """
+    found = _spread(block, active)
+    solves = [s for s in block.statements if isinstance(s, Solve)]
+    driven = {name for solve in solves for name in _driven(solve, found)}
+    return _spread(block, found | driven) if driven else found
+
+
+def _spread(block: Block, active: set[str]) -> set[str]:
+    found = set(active)
     for statement in block.flat:
         if isinstance(statement, Solve):
-            active |= set(statement.unknowns)
-        if not isinstance(statement, Map):
-            continue
-        if (
-            any(a.array in active for a in statement.expr.atoms(Access))
-            and not statement.maximum
-        ):
-            active.add(statement.writes)
-    return active
+            found |= set(statement.unknowns)
+        elif isinstance(statement, Map) and not statement.maximum:
+            if any(a.array in found for a in statement.expr.atoms(Access)):
+                found.add(statement.writes)
+    return found
 
 
 # --- cotangents ----------------------------------------------------------------------

@@ -39,7 +39,9 @@ def jacobian(solve: Solve, model: Model, arrays: dict[str, Array]) -> Jacobian:
     read = [access for s in product.block.maps for access in accesses(s.expr)]
     primal = [access for access in read if not access.array.endswith(DOT)]
     shared = not any(arrays[access.array].per_sample for access in primal)
-    timeless = not any(TIME in indices_of(s.expr) for s in product.block.maps)
+    ghosts = [s for s in product.block.statements if isinstance(s, Ghost)]
+    rows = [row for g in ghosts for row in g.maps]
+    timeless = not any(TIME in indices_of(s.expr) for s in (*product.block.maps, *rows))
     reach = _reach(solve, model)
     return Jacobian(solve, product, reach, shared, shared and timeless)
 

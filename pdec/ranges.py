@@ -283,7 +283,13 @@ _RULES: dict[type, Callable[..., Range]] = {
     sympy.cos: lambda s: _UNIT,
     sympy.sign: lambda s: _UNIT,
     sympy.Abs: _absolute,
-    Step: lambda s: _FROM_0_TO_1,
+    Step: lambda s: (
+        point(1.0)
+        if s.low > (0.0, False)
+        else point(0.0)
+        if s.high.value <= 0
+        else _FROM_0_TO_1
+    ),
     Equal: lambda a, b: _FROM_0_TO_1,
     Maximum: _larger,
     Minimum: _smaller,

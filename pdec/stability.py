@@ -21,7 +21,7 @@ from pdec.adjoint import DOT, Derived, linearise
 from pdec.amplification import LENGTH, Amplification, amplification
 from pdec.model import Model
 from pdec.rates import Layer, layer_of
-from pdec.slope_range import value_range
+from pdec.slope_range import extent, value_range
 from pdec.stages import scheme_of
 from pdec.statements import Block, Program, Role
 from pdec.symbolic import (
@@ -46,7 +46,8 @@ class StabilityForm:
     away a rate reads along each axis, and ``uniform`` says that where the state is the
     same in all cells, so is the tangent.  ``orders`` are the highest even orders of a
     derivative along each axis.  ``timed`` says that the linearisation is another one in
-    each step, ``clocked`` that it depends on the time within a step too.
+    each step, ``clocked`` that it depends on the time within a step too;
+    ``proven`` that the slopes are not sampled only.
     """
 
     scheme: Amplification
@@ -61,6 +62,7 @@ class StabilityForm:
     uniform: bool = False
     timed: bool = False
     clocked: bool = False
+    proven: bool = True
 
     @property
     def stencil(self) -> dict[tuple[int, ...], sympy.Expr]:
@@ -109,9 +111,10 @@ def analyse(model: Model, program: Program) -> StabilityForm:
             clocked,
         )
     slopes = values = (1.0, 1.0)
-    at = None
+    at, proven = None, True
     if layer.argument is not None:
-        slopes = value_range(layer.slope, layer.argument, constants)
+        found = extent(layer.slope, layer.argument, constants)
+        slopes, proven = (found.low, found.high), found.proven
         values = value_range(layer.value.expr, layer.argument, constants)
         at = _slopes_at(layer, program.rates)
     scheme = amplification(
@@ -119,7 +122,16 @@ def analyse(model: Model, program: Program) -> StabilityForm:
     )
     timed = any(map(_each_step, layer.stencil.values()))
     return StabilityForm(
-        scheme, layer, slopes, values, at, None, True, orders, timed=timed
+        scheme,
+        layer,
+        slopes,
+        values,
+        at,
+        None,
+        True,
+        orders,
+        timed=timed,
+        proven=proven,
     )
 
 
@@ -215,7 +227,7 @@ def _even_order(model: Model, axis: str) -> int:
     found: set[int] = set()
     for value in model.evolution.values():
         found |= _orders(value.expr, axis, model)
-    return max(order for order in found if order % 2 == 0)
+    return max((order for order in found if order % 2 == 0), default=0)
 
 
 def _orders(expr: sympy.Expr, axis: str, model: Model) -> set[int]:

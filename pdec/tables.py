@@ -102,9 +102,23 @@ def _implicit(derivation: Derivation) -> str:
             "constant": str(jacobian.constant),
         }
         lines.append(f'    "{name}": {{')
-        lines += [f'        "{key}": {value},' for key, value in rows.items()]
+        for key, value in rows.items():
+            lines += _entry(key, value)
         lines.append("    },")
     return "\n".join([*lines, "}"])
+
+
+def _entry(key: str, value: str) -> list[str]:
+    """An entry of a dict of dicts; a tuple that is too long, one item a line."""
+    line = f'        "{key}": {value},'
+    if len(line) <= WIDTH:
+        return [line]
+    items = value.strip("()").split(", ")
+    return [
+        f'        "{key}": (',
+        *(f"            {item}," for item in items),
+        "        ),",
+    ]
 
 
 def _names(names: Iterable[str]) -> str:

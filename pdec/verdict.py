@@ -47,6 +47,7 @@ def features(derivation: Derivation) -> dict[str, bool]:
         and len(model.axes) == 1,
         "explicit": form.scheme.explicit,
         "moments": bool(_moments(derivation)),
+        "sampled": not form.proven,
         "timed": form.timed,
     }
 
@@ -320,7 +321,10 @@ def tables(derivation: Derivation) -> list[str]:
             f"_RATES = {tuple_of(rates)}",
         ]
     low, high = (_number(end) for end in form.slopes)
-    lines += ["# closure of the range of f'", f"_SLOPES = ({low}, {high})"]
+    lines += [
+        "# closure of the range of f'" + ("" if form.proven else ", sampled"),
+        f"_SLOPES = ({low}, {high})",
+    ]
     largest = max(map(abs, form.values))
     if form.layer.argument is None:
         largest = float("inf")

@@ -105,7 +105,7 @@ def test_check_for_tools(capsys):
     warning = report["diagnostics"][-1]
     assert (warning["severity"], warning["file"]) == ("warning", str(doubted))
     assert [model["file"] for model in report["models"]] == [str(wrong), str(doubted)]
-    assert [model["status"] for model in report["models"]] == ["wrong", "unknown"]
+    assert [model["status"] for model in report["models"]] == ["wrong", "stable"]
 
 
 def test_compile_for_tools(capsys, tmp_path):

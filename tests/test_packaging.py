@@ -136,7 +136,7 @@ def test_metadata(wheel):
         for line in lines
         if line.startswith("Requires-Dist") and "extra ==" not in line
     }
-    assert required == {"click", "lark", "numpy", "rich", "sympy"}
+    assert required == {"click", "lark", "numpy", "rich", "scipy", "sympy"}
 
 
 def test_installed_wheel_compiles(python, tmp_path):

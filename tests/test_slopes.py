@@ -2,7 +2,7 @@
 
     z⁺ = (1 - ω) z + ω f   →   f = (z⁺ - (1 - ω) z)/ω
 
-where ω ≥ 0.05 is known, f' is smooth in f, and nothing else needs what f was made of.
+where ω ≥ 0.25 is known, f' is smooth in f, and nothing else needs what f was made of.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def text_of(text: str) -> str:
     return compiled(text).text
 
 
-@pytest.mark.parametrize("omega", [0.3, 0.05])
+@pytest.mark.parametrize("omega", [0.3, 0.25])
 @pytest.mark.parametrize("f", SMOOTH)
 def test_recovered(f, omega):
     backward = text_of(MODEL.format(f=f, omega=omega)).split("def _step_vjp")[1]
@@ -105,7 +105,7 @@ def test_recovered(f, omega):
 
 @pytest.mark.parametrize(
     ("f", "omega"),
-    [("tanh(s)", 0.04), ("tanh(s)", 1e-3), *((f, 0.3) for f in KINKED + OTHER)],
+    [("tanh(s)", 0.2), ("tanh(s)", 1e-3), *((f, 0.3) for f in KINKED + OTHER)],
 )
 def test_computed_again(f, omega):
     assert RECOVERED not in text_of(MODEL.format(f=f, omega=omega))
@@ -121,7 +121,7 @@ def variant(*changes: tuple[str, str]) -> str:
 
 OMEGA, GAMMA = "ω = 0.3\n", "const γ = 1\n"
 VARIANTS = {
-    "trained ω": ([(OMEGA, "param ω in [0.1, 1] init 0.3\n")], True),
+    "trained ω": ([(OMEGA, "param ω in [0.25, 1] init 0.3\n")], True),
     "trained ω, no bound": ([(OMEGA, "param ω in (0, 1) init 0.3\n")], False),
     "trained γ": (
         [(GAMMA, "param γ in [1, 2] init 1\n"), (OMEGA, "dt = 0.3\n")],
@@ -209,7 +209,7 @@ def distance(found, expected) -> float:
 
 
 @pytest.mark.parametrize("saturated", [False, True])
-@pytest.mark.parametrize("omega", [0.3, 0.05])
+@pytest.mark.parametrize("omega", [0.3, 0.25])
 @pytest.mark.parametrize("f", SMOOTH)
 def test_accuracy(f, omega, saturated):
     module, plain, count = pair(MODEL.format(f=f, omega=omega))

@@ -462,3 +462,59 @@ def test_channels_may_grow_for_a_while() -> None:
     M = np.asarray([[-0.9, 1.9], [0.0, -0.9]])
     sizes = [np.linalg.norm(np.linalg.matrix_power(M, n), 2) for n in range(1, 17)]
     assert 0.95 * max(sizes) <= report.transient <= max(sizes) * (1 + 1e-12)
+
+
+# --- slopes that are proven -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("f", "low", "high"),
+    [
+        ("tanh(s)", 0.0, 1.0),
+        ("sigmoid(s)", 0.0, 0.25),
+        ("relu(s)", 0.0, 1.0),
+        ("gelu(s)", -0.1289930687, 1.1289930687),
+        ("silu(s)", -0.0998393201, 1.0998393201),
+        ("max(s, 0.1 s)", 0.1, 1.0),
+        ("tanh(s) + sin(s)", -1.0, 2.0),
+        ("exp(-s²)", -0.8577638849, 0.8577638849),
+    ],
+)
+def test_slopes_are_proven(f: str, low: float, high: float) -> None:
+    """A proven range holds all slopes, and is hardly wider."""
+    text = LAYER.format(W0=0.5, W1=0, W2=1e-4, f=f, omega=0.5, scheme="euler")
+    form = derive(from_text(text, "slopes.npde")).stability
+    assert form.proven
+    assert low - 2e-5 <= form.slopes[0] <= low + 1e-10
+    assert high - 1e-10 <= form.slopes[1] <= high + 2e-5
+
+
+def test_slopes_between_samples_are_not_exact() -> None:
+    """A bump too narrow to be sampled: nothing is then called exact or certified."""
+    module = layer(f="tanh(s) + 0.001 tanh(1000 (s - 3.14159))")
+    report = module.stability(module.init_params())
+    assert report.basis == "heuristic" and not report.contractive
+
+
+# --- what a check costs -----------------------------------------------------------
+
+
+def test_a_check_looks_once_while_parameters_creep() -> None:
+    """Not at each call, yet at the first, and wherever a parameter has moved."""
+    module = compiled(WALLED.format(n=12, walls="at x: z = 0", f="tanh(s)"))
+    looks = []
+    module._modes_grow = lambda c, h, look=module._modes_grow: (
+        looks.append(h) or look(c, h)
+    )
+    zero = dict.fromkeys(("W0", "W1"), np.zeros(12))
+    p = {**zero, "W2": np.full(12, 1e-3), "omega": np.asarray(0.5)}
+    for call in range(17):
+        p["W2"] = p["W2"] * 1.0001
+        module.forward(p, np.zeros((1, 12)))
+        assert len(looks) == 1 + (call == 16)
+    with pytest.warns(module.StabilityWarning):
+        module.forward({**p, "W2": np.full(12, 0.1)}, np.zeros((1, 12)))
+    module._LOOKS.clear()
+    module._WARNED.clear()
+    with pytest.warns(module.StabilityWarning):  # at the first call
+        module.forward({**p, "W2": np.full(12, 0.1)}, np.zeros((1, 12)))

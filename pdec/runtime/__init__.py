@@ -25,9 +25,11 @@ from importlib import resources
 # "initial" (at t = 0), "loss", "penalty" (loss terms in parameters alone), "readout";
 # for the verdict on ω "layer" (z relaxes to f(Z), Z linear) with "channels", or else
 # "jacobian"; "components" (more than one in a cell); "walls"; of its scheme "effective"
-# (like an Euler step), "explicit", "matrix" (G is not of one rate) with "decays"; "closed" (layer, "effective", in 1-D);
+# (like an Euler step), "explicit", "matrix" (G is not of one rate) with "decays";
+# "closed" (layer, "effective", in 1-D);
 # "moments" (whose stencil is linear in parameters that share one domain);
-# "timed" (its linearisation is another one in each step)
+# "sampled" (a range of slopes that is not proven); "timed" (its linearisation
+# is another one in each step)
 FEATURES = (
     "accelerated",
     "at_risk",
@@ -49,6 +51,7 @@ FEATURES = (
     "moments",
     "penalty",
     "readout",
+    "sampled",
     "timed",
     "walls",
 )

@@ -17,10 +17,11 @@ from pdec.runtime.generated import (
     _stencil,
     _walls,
 )
-from pdec.runtime.interface import _WARNED
+from pdec.runtime.interface import _WARNED, _remembered
 from pdec.runtime.linearised import _judged
 from pdec.runtime.spectrum import _growth, _Rows
 from pdec.runtime.stability import _inherited
+from pdec.runtime.transients import _transient
 from pdec.runtime.types import Array, Arrays
 
 # --- the check before a run ----------------------------------------------------------
@@ -34,16 +35,36 @@ def _may_grow(c: Arrays) -> bool:
     """
     h = float(_clock(c)[0])
     # [feature: layer]
-    if all(map(math.isfinite, _SLOPES)):
-        return _layer_grows(_stencil(c), h)
+    # [feature: not channels]
+    # [feature: not walls]
+    stencil = _stencil(c)
+    if all(np.ndim(a) == 0 for a in stencil.values()) and math.isfinite(sum(_SLOPES)):
+        a = np.array([float(a) for a in stencil.values()])
+        return _grows(a.dot(_phases(tuple(stencil), True)), h)
+    # [end]
+    # [end]
     # [end]
     if "heuristic" in _WARNED:  # whatever is found, it has been said
         return False
+    p = {name: c[name] for name in MODEL.params}
+    return bool(_remembered("modes", p, lambda: _modes_grow(c, h)))
+
+
+def _modes_grow(c: Arrays, h: float) -> bool:
+    """Tell whether a mode may grow by more than 2 over the run, where cells differ."""
+    # [feature: layer]
+    if math.isfinite(sum(_SLOPES)):
+        return _layer_grows(_stencil(c), h)
+    # [end]
     found = _judged(c, None, None)
     # [feature: not matrix]
     proven = _inherited(_max_norm_step(found.walled, found.slopes))
     if found.rigorous and h <= proven:
         return False
+    # [end]
+    # [feature: components]
+    if found.modes.exact and _transient(found.modes, h)[1] > math.log(1e3):
+        return True
     # [end]
     return MODEL.steps * _growth(found.modes, h).excess > math.log(2.0)
 
@@ -52,15 +73,6 @@ def _may_grow(c: Arrays) -> bool:
 def _layer_grows(stencil: _Rows, h: float) -> bool:
     """Tell whether a mode of a layer may grow by more than 2 over the run."""
     places = tuple(stencil)
-    # [feature: not channels]
-    # [feature: not walls]
-    if all(np.ndim(a) == 0 for a in stencil.values()):
-        a = np.array([float(a) for a in stencil.values()])
-        return _grows(a.dot(_phases(places, True)), h)
-    # [end]
-    # [end]
-    if "heuristic" in _WARNED:  # whatever is found, it has been said
-        return False
     rows = frozen = _as_matrices(stencil)
     # [feature: walls]
     if not _mirrors():

@@ -79,25 +79,36 @@ def _solve(name: str, n: int, c: Arrays, v: Arrays) -> None:
     equation = _equation(name)
     u = _vector(equation.inside(v))
     r = equation.residual(n, c, v)
-    moving = np.ones((len(u), 1), bool)
+    moving, least = np.ones((len(u), 1), bool), _largest(u)
+    close, before = _near(u), np.full((len(u), 1), np.inf)
     for _ in range(_MOST_ITERATIONS):
         if not np.all(np.isfinite(r)):
+            moving = ~np.all(np.isfinite(r), axis=1, keepdims=True)
             break
         change = -_jacobian(name, n, c, v).solve(r) * moving
-        moving = moving & (_largest(change) > _tolerance(u))
+        size, scale = _largest(change), np.maximum(least, _largest(u + change))
+        near = size <= close * scale
+        # the next change is lost in rounding, for it squares the error, or this one is
+        moving = moving & (size > close**3 * scale) & ~(near & (size > 0.9 * before))
         for halvings in range(_MOST_HALVINGS + 1):
             _put(equation.inside(v), u + change)
             after = equation.residual(n, c, v)
-            worse = moving & ~(_largest(after) < _largest(r))
+            worse = moving & ~near & ~(_largest(after) < _largest(r))
             if equation.shared or not worse.any() or halvings == _MOST_HALVINGS:
                 break
             change *= np.where(worse, 0.5, 1.0)
-        u, r = u + change, after
+        u, r, before = u + change, after, size
         if equation.shared or not moving.any():  # shared: linear, one step is enough
             return
+    # [feature: accelerated]
+    what, cure = "equilibrium", "start nearer to one, or make the moments smaller"
+    # [end]
+    # [feature: not accelerated]
+    what, cure = f"state after step {n + 1}", "take a shorter step"
+    # [end]
     raise ConvergenceError(
-        f"{MODEL.name}: Newton's method finds no state after step {n + 1} for "
-        f"{np.count_nonzero(moving)} of {len(u)} samples: take a shorter step"
+        f"{MODEL.name}: Newton's method finds no {what} for "
+        f"{np.count_nonzero(moving)} of {len(u)} samples: {cure}"
     )
 
 
@@ -109,12 +120,9 @@ def _largest(vector: Array) -> Array:
     return np.asarray(np.max(np.abs(vector), axis=1, keepdims=True))
 
 
-def _tolerance(u: Array) -> Array:
-    """Return the change of each sample at which the next would be lost in rounding.
-
-    Newton's method squares the error, so that it is done well before.
-    """
-    return np.asarray(np.finfo(u.dtype).eps ** 0.75 * np.maximum(1.0, _largest(u)))
+def _near(u: Array) -> float:
+    """Return the relative change at which Newton's method squares the error."""
+    return float(np.finfo(u.dtype).eps ** 0.25)
 
 
 def _solve_tangent(name: str, n: int, c: Arrays, v: Arrays, v_dot: Arrays) -> None:
@@ -136,10 +144,11 @@ def _solve_adjoint(name: str, n: int, c: Arrays, v: Arrays, v_bar: Arrays) -> No
 def _accelerate(name: str, n: int, c: Arrays, v: Arrays) -> None:
     """Find the fixed point of u ← u - r(u) from what the unknowns in v hold.
 
-    Each sample takes the combination of its last five steps whose residual is least
-    (Anderson 1965; Walker & Ni 2011, algorithm AA), until r ≤ 1e-10 max(1, |u|).
-    Newton's method takes them from there to rounding, as the gradient is that of an
-    exact state; those that do not get there, as stiff ones, it takes from the start.
+    A few plain steps lead to the attractor that is near. Then each sample takes the
+    combination of its last five steps whose residual is least (Anderson 1965; Walker &
+    Ni 2011, algorithm AA), until r is 1e-10 of the largest value. Newton's method takes
+    it from there to rounding, as the gradient is that of an exact state; samples that
+    do not get there, as stiff ones, it takes from the start.
     """
     equation = _equation(name)
     u = start = _vector(equation.inside(v))
@@ -147,11 +156,11 @@ def _accelerate(name: str, n: int, c: Arrays, v: Arrays) -> None:
     moves: list[Array] = []
     changes: list[Array] = []
     moving = np.ones((len(u), 1), bool)
-    for _ in range(_MOST_FIXED_POINT):
+    for number in range(_MOST_FIXED_POINT):
         r = equation.residual(n, c, v)
         if not np.all(np.isfinite(r)):
             break
-        moving = _largest(r) > tolerance * np.maximum(1.0, _largest(u))
+        moving = _largest(r) > tolerance * np.maximum(_largest(start), _largest(u))
         if not moving.any():
             break
         if moves:
@@ -162,14 +171,15 @@ def _accelerate(name: str, n: int, c: Arrays, v: Arrays) -> None:
             weights = np.linalg.pinv(dR, rcond=1e-10) @ r[..., None]
             step -= ((dU - dR) @ weights)[..., 0]
         step *= moving
-        moves, changes = [*moves[-4:], step], [*changes[-4:], r]
+        if number >= _PLAIN_STEPS:
+            moves, changes = [*moves[-4:], step], [*changes[-4:], r]
         u = u + step
         _put(equation.inside(v), u)
     _put(equation.inside(v), np.where(moving, start, u))
     _solve(name, n, c, v)
 
 
-_MOST_FIXED_POINT = 50
+_PLAIN_STEPS, _MOST_FIXED_POINT = 8, 60
 
 
 # [end]
@@ -271,7 +281,7 @@ def _jacobian(name: str, n: int, c: Arrays, v: Arrays) -> _Factors:
     try:
         factors = _Factors(pattern, entries)
     except (RuntimeError, ValueError) as error:
-        message = f"{MODEL.name}: the equations of step {n + 1} are singular: {error}"
+        message = f"{MODEL.name}: the equations of step {n + 1} are singular ({error})"
         raise ConvergenceError(message) from error
     if equation.constant:
         c[key] = np.array(factors, dtype=object)

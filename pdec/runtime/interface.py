@@ -329,12 +329,13 @@ def _guard(p: Arrays, c: Arrays, check: str) -> None:
     """
     if check not in ("raise", "warn", "off"):
         raise ValueError(f'check is {check!r}, expected "raise", "warn" or "off"')
-    if check == "off" or not _may_grow(c):
+    if check == "off" or (check == "warn" and _WARNED) or not _may_grow(c):
         return
-    report = stability(p)
+    report = _remembered("verdict", p, lambda: stability(p))
+    known = report.basis == "exact"
+    report = stability(p) if known else report
     if report.numerical != "unstable":
         return
-    known = report.basis == "exact"
     if not (known and check == "raise") and report.basis in _WARNED:
         return
     text = f"{MODEL.name}: this run {'is' if known else 'may be'} numerically unstable"
@@ -344,6 +345,22 @@ def _guard(p: Arrays, c: Arrays, check: str) -> None:
     _WARNED.add(report.basis)
     warnings.warn(text, StabilityWarning, stacklevel=3)
 
+
+def _remembered(what: str, p: Arrays, look: Callable[[], Any]) -> Any:
+    """Return what a look at the parameters found, of late: in training they creep.
+
+    It is made anew where a parameter has moved by more than a hundredth of its largest
+    entry since the last one, and at each sixteenth call.
+    """
+    calls, at, found = _LOOKS.get(what, (0, {}, None))
+    if calls % 16 == 0 or any(abs(p[n] - x).max() > far for n, (x, far) in at.items()):
+        at = {name: (x.copy(), 0.01 * abs(x).max()) for name, x in p.items()}
+        calls, found = 0, look()
+    _LOOKS[what] = (calls + 1, at, found)
+    return found
+
+
+_LOOKS: dict[str, tuple[int, dict[str, tuple[Array, Any]], Any]] = {}
 
 # the bases of the verdicts that were warned of: once for each is enough in training
 _WARNED: set[str] = set()

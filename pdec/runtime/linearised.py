@@ -55,6 +55,9 @@ def _judged(c: Arrays, state: State, inputs: Mapping[str, Array] | None) -> _Lin
         seen = [_slopes_seen(c, *each) for each in samples]
         slopes = (min(low for low, _ in seen), max(high for _, high in seen))
         rigorous = False
+    # [feature: sampled]
+    rigorous = False
+    # [end]
     walled = rows
     # [feature: walls]
     walled = _walled_rows(_stencil(c))

@@ -28,6 +28,7 @@ from pdec.runtime.meaning import (
 from pdec.runtime.powers import _gain, _powers_of, _step_matrix
 from pdec.runtime.spectrum import (
     _factor_size,
+    _Growth,
     _growth,
     _largest_steps,
     _lengths,
@@ -239,19 +240,7 @@ def _report(
     grid = float(limits.min())
     step, certificate = _proven(found, h)
     contractive = step > 0.0 and h <= step * (1.0 + 1e-12)
-    exact = _is_exact(found)
-    excess, basis = growth.excess, "exact" if exact else "heuristic"
-    numerical = _flag(excess)
-    if not exact and contractive:
-        numerical, basis = "stable", "certificate"
-    elif not exact and powers is not None:
-        gain = math.log(max(powers, 1.0)) / MODEL.steps - max(growth.own, 0.0)
-        numerical, basis = _flag(gain - 1e-9), "powers"
-    elif not exact and (
-        not found.within
-        or (numerical == "stable" and not _smooth(found.rows, found.times))
-    ):
-        numerical = "unknown"  # frozen coefficients say nothing there
+    numerical, basis = _decided(found, growth, contractive, powers)
     transient = None
     # [feature: components]
     if modes.exact:
@@ -279,7 +268,7 @@ def _report(
         theta=tuple(map(float, theta)),
         wavelength=wavelength,
         length=length,
-        growth=excess,
+        growth=growth.excess,
         intrinsic_growth=growth.own,
         limit=limit,
         about=found.about,
@@ -289,6 +278,24 @@ def _report(
         radius=radius,
         advice=_advice(p, h, numerical, growth, everywhere),
     )
+
+
+def _decided(
+    found: _Linearised, growth: _Growth, contractive: bool, powers: float | None
+) -> tuple[str, str]:
+    """Return the flag of the steps, and how it is known."""
+    numerical = _flag(growth.excess)
+    if _is_exact(found):
+        return numerical, "exact"
+    if contractive:
+        return "stable", "certificate"
+    if powers is not None:
+        gain = math.log(max(powers, 1.0)) / MODEL.steps - max(growth.own, 0.0)
+        return _flag(gain - 1e-9), "powers"
+    smooth = _smooth(found.rows, found.times)
+    if not found.within or (numerical == "stable" and not smooth):
+        numerical = "unknown"  # frozen coefficients say nothing there
+    return numerical, "heuristic"
 
 
 def _flag(excess: float) -> str:

@@ -13,6 +13,6 @@ PLUGINS = (
         text="z_next = z_next + F(z_next, t)/γ",
         needs="relaxation",
         steady=True,
-        doc="the fixed point that the relaxation tends to; no steps, no ω",
+        doc="a fixed point of the relaxation, near where it starts; no steps, no ω",
     ),
 )

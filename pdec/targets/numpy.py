@@ -8,19 +8,28 @@ preceded by the piece of the equation that it computes and its line in the sourc
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import sympy
 
 from pdec.contracts import SampleFunction, Target, Written
 from pdec.statements import Clear, Fold, Ghost, Linear, Map, Solve, Statement
-from pdec.symbolic import accesses, negative
+from pdec.symbolic import Access, Constant, accesses, negative
 from pdec.targets import ghosts, solves
-from pdec.targets.body import Body, Module
+from pdec.targets.body import LEVEL, Body, Module
+from pdec.targets.inline import Inline
 from pdec.targets.layout import INDENT, comment, unpack
 from pdec.targets.reductions import reduce
 from pdec.targets.shared import map_shared
 
 if TYPE_CHECKING:
     from pdec.derive import Derivation
+
+
+def indexed(access: Access) -> bool:
+    """Whether an element is one of many."""
+    return bool(access.index)
 
 
 class Function(Body):
@@ -31,6 +40,7 @@ class Function(Body):
         self.head = head
         self.doc = doc
         self._said: str | None = None
+        self._calls: dict[sympy.Expr, Constant] = {}
 
     def text(self) -> str:
         """The finished function."""
@@ -70,7 +80,23 @@ class Function(Body):
         elif self._shared(statement):
             map_shared(self, statement)
         else:
-            self._map(statement)
+            self._map(self._with_calls_named(statement))
+
+    def _with_calls_named(self, statement: Map) -> Map:
+        """Name the functions of time in a statement: cos_0 = np.cos(…)."""
+        inline, found = Inline(self.refer), {}
+        calls = [
+            call
+            for call in statement.expr.atoms(sympy.Function)
+            if LEVEL in call.free_symbols and not any(map(indexed, accesses(call)))
+        ]
+        for call in sorted(calls, key=sympy.default_sort_key):
+            if call not in self._calls:
+                name = f"{type(call).__name__}~{len(self._calls)}"
+                self._calls[call] = Constant(name)
+                self.lines.append(f"{INDENT}{self.module.names(name)} = {inline(call)}")
+            found[call] = self._calls[call]
+        return replace(statement, expr=statement.expr.xreplace(found))
 
     def explain(self, statement: Statement) -> None:
         """Say which piece of the equation comes next, once."""
