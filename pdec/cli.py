@@ -25,12 +25,12 @@ from pdec import __version__, files, records, source, terminal
 from pdec.errors import Diagnostic, PdecError, UsageError
 from pdec.format_command import fmt
 from pdec.options import (
+    TARGETS,
     format_option,
     model_path,
     settings_option,
     target_option,
 )
-from pdec.pipeline import TARGETS
 from pdec.show_command import show
 from pdec.stability_command import parameters, params_option, stability
 from pdec.verify_command import verify

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pdec import records, source, terminal
-from pdec.options import format_option, model_path, settings_option
-from pdec.pipeline import TARGETS
+from pdec.options import TARGETS, format_option, model_path, settings_option
 
 if TYPE_CHECKING:
     from pdec.verify import Row
@@ -62,7 +61,7 @@ check, status, error, tolerance and note.
 @click.option(
     "--target",
     "targets",
-    type=click.Choice(tuple(TARGETS)),
+    type=click.Choice(TARGETS),
     multiple=True,
     help="What the module runs on.  May be repeated.  [default: all installed]",
 )

@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 
 import pdec
+from pdec import options
 from pdec.errors import UsageError
-from pdec.pipeline import compile_source
+from pdec.pipeline import TARGETS, compile_source
 from pdec.source import read
 
 numba = pytest.importorskip("numba")
@@ -241,6 +242,10 @@ def test_a_folder_that_cannot_be_written_to(
     module = pdec.load(ROOT / "tests/models/single.npde", target="numba")
     at = point(module, "float64")
     assert np.isfinite(module.forward(at["p"], at["z0"], check="off")).all()
+
+
+def test_the_command_line_knows_every_target() -> None:
+    assert set(options.TARGETS) == set(TARGETS)
 
 
 # --- errors --------------------------------------------------------------------------

@@ -12,25 +12,38 @@ from pdec.symbolic import BATCH
 from pdec.targets.compiled import Kernels
 from pdec.targets.layout import INDENT
 
+Head = tuple[str, str]  # a signature, and what the function does
+Lines = list[str]
 Cells = list[tuple[str, str, str]]  # of each axis: variable, its range, what it is less
 
 
 def copies(kernels: Kernels, along: Collection[str]) -> list[str]:
     """Write them; the targets ``along`` have one for each of several steps."""
+    found = {**_in_and_out(kernels, along), **_on_the_way_back(kernels)}
+    return [
+        "\n".join(
+            [
+                f"@_compiled\ndef {head}:",
+                f'{INDENT}"""{doc}"""',
+                *(line for nest in nests for line in nest),
+            ]
+        )
+        for (head, doc), nests in found.items()
+    ]
+
+
+def _in_and_out(kernels: Kernels, along: Collection[str]) -> dict[Head, list[Lines]]:
+    """What brings a sample in, and takes its state and readouts out."""
     fields = list(enumerate(kernels.of(Role.STATE)))
     inputs = list(enumerate(kernels.of(Role.INPUT)))
     targets = list(enumerate(kernels.of(Role.TARGET)))
     readouts = list(enumerate(kernels.of(Role.READOUT)))
-    v, v_bar, v_dot = (kernels.used[mark].index for mark in ("", "~bar", "~dot"))
-    place = kernels.shared("~bar").index
+    v, v_dot = (kernels.used[mark].index for mark in ("", "~dot"))
 
     def own(name: str) -> Cells:
         return _cells(kernels, name)
 
-    def whole(name: str) -> Cells:
-        return _cells(kernels, name, ghosts=True)
-
-    found = {
+    return {
         (
             "_take_state(s, here, z, v)",
             "Copy sample s of z to a level of its fields.",
@@ -58,6 +71,33 @@ def copies(kernels: Kernels, along: Collection[str]) -> list[str]:
             _move(own(r), f"v[{v(r)}]", [], "=", f"out[{k}]", ["s"], out=True)
             for k, r in readouts
         ],
+        ("_take_targets(s, number, y, v)", "Copy the targets of a snapshot."): [
+            _move(
+                own(y),
+                f"v[{v(y)}]",
+                [],
+                "=",
+                f"y[{k}]",
+                ["s", "number"] if y in along else ["s"],
+            )
+            for k, y in targets
+        ],
+    }
+
+
+def _on_the_way_back(kernels: Kernels) -> dict[Head, list[Lines]]:
+    """What clears, joins and takes out cotangents."""
+    fields = list(enumerate(kernels.of(Role.STATE)))
+    inputs = list(enumerate(kernels.of(Role.INPUT)))
+    v_bar, place = kernels.used["~bar"].index, kernels.shared("~bar").index
+
+    def own(name: str) -> Cells:
+        return _cells(kernels, name)
+
+    def whole(name: str) -> Cells:
+        return _cells(kernels, name, ghosts=True)
+
+    return {
         ("_give_inputs(s, v_bar, x_bar)", "Add to the cotangents of the inputs."): [
             _move(
                 own(i),
@@ -69,17 +109,6 @@ def copies(kernels: Kernels, along: Collection[str]) -> list[str]:
                 out=True,
             )
             for k, i in inputs
-        ],
-        ("_take_targets(s, number, y, v)", "Copy the targets of a snapshot."): [
-            _move(
-                own(y),
-                f"v[{v(y)}]",
-                [],
-                "=",
-                f"y[{k}]",
-                ["s", "number"] if y in along else ["s"],
-            )
-            for k, y in targets
         ],
         ("_join_levels(n, v_bar)", "Add the cotangents in the other level."): [
             _nest(
@@ -111,16 +140,6 @@ def copies(kernels: Kernels, along: Collection[str]) -> list[str]:
             for k, c in enumerate(kernels.summed())
         ],
     }
-    return [
-        "\n".join(
-            [
-                f"@_compiled\ndef {head}:",
-                f'{INDENT}"""{doc}"""',
-                *(line for nest in nests for line in nest),
-            ]
-        )
-        for (head, doc), nests in found.items()
-    ]
 
 
 def _cells(kernels: Kernels, name: str, *, ghosts: bool = False) -> Cells:
