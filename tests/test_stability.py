@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from functools import cache
 from types import ModuleType
@@ -518,3 +519,17 @@ def test_a_check_looks_once_while_parameters_creep() -> None:
     module._WARNED.clear()
     with pytest.warns(module.StabilityWarning):  # at the first call
         module.forward({**p, "W2": np.full(12, 0.1)}, np.zeros((1, 12)))
+
+
+def test_a_verdict_on_a_rough_grid_takes_no_seconds() -> None:
+    module = compiled(
+        "grid x[16] on [0, 16], y[16] on [0, 16]\nat x, y: ∂z = 0\nfield z[6](x, y)\n"
+        "param W[6, 6](x, y), D(x, y), ω in (0, 10) init 1\nf(s) = tanh(s)\n"
+        "dz/dt = -(z - f(W z + D ∇²z))\nsteps 8\n"
+    )
+    rng = np.random.default_rng(0)
+    shapes = {name: x.shape for name, x in module.MODEL.params.items()}
+    p = {name: rng.normal(0.5, 0.5, shape) for name, shape in shapes.items()}
+    start = time.perf_counter()
+    module.stability(p)
+    assert time.perf_counter() - start < 1.0  # 0.2 s on two cores

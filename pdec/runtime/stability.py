@@ -276,7 +276,7 @@ def _report(
         transient=transient,
         powers=powers,
         radius=radius,
-        advice=_advice(p, h, numerical, growth, everywhere),
+        advice=_advice(p, h, numerical, growth, everywhere, modes),
     )
 
 
