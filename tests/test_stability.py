@@ -533,3 +533,29 @@ def test_a_verdict_on_a_rough_grid_takes_no_seconds() -> None:
     start = time.perf_counter()
     module.stability(p)
     assert time.perf_counter() - start < 1.0  # 0.2 s on two cores
+
+
+# --- the steps multiplied out -----------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [12, 300])  # multiplied out; too large for that
+@pytest.mark.parametrize("begins", [False, True])
+@pytest.mark.parametrize("scheme", ["heun", "implicit"])
+def test_powers_at_another_step(n: int, begins: bool, scheme: str) -> None:
+    text = WALLED.format(n=n, walls="at x: z = 0", f="s").replace("steps 1", "steps 3")
+    text += f"scheme {scheme}\n"
+    module = compiled(text + ("at t = 0: z = 0\n" if begins else ""))
+    twin = compiled(text)
+    rng = np.random.default_rng(4)
+    p = {
+        "W0": rng.uniform(-0.5, 0.9, n),
+        "W1": rng.uniform(-0.5, 0.5, n) / n,
+        "W2": rng.uniform(0.0, 1.0, n) / n**2,
+    }
+    M = assembled(twin, {**p, "omega": np.asarray(0.9)})
+    report = module.stability({**p, "omega": np.asarray(0.2)}, omega=0.9, run=True)
+    if n == 300:
+        assert report.powers == pytest.approx(np.linalg.norm(M, 2), rel=2e-2)
+        assert report.powers <= np.linalg.norm(M, 2) * (1.0 + 1e-9)
+    else:
+        assert report.powers >= np.linalg.norm(M, 2) * (1.0 - 1e-9)
