@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from functools import cache
 from types import ModuleType
@@ -518,3 +519,43 @@ def test_a_check_looks_once_while_parameters_creep() -> None:
     module._WARNED.clear()
     with pytest.warns(module.StabilityWarning):  # at the first call
         module.forward({**p, "W2": np.full(12, 0.1)}, np.zeros((1, 12)))
+
+
+def test_a_verdict_on_a_rough_grid_takes_no_seconds() -> None:
+    module = compiled(
+        "grid x[16] on [0, 16], y[16] on [0, 16]\nat x, y: ∂z = 0\nfield z[6](x, y)\n"
+        "param W[6, 6](x, y), D(x, y), ω in (0, 10) init 1\nf(s) = tanh(s)\n"
+        "dz/dt = -(z - f(W z + D ∇²z))\nsteps 8\n"
+    )
+    rng = np.random.default_rng(0)
+    shapes = {name: x.shape for name, x in module.MODEL.params.items()}
+    p = {name: rng.normal(0.5, 0.5, shape) for name, shape in shapes.items()}
+    start = time.perf_counter()
+    module.stability(p)
+    assert time.perf_counter() - start < 1.0  # 0.2 s on two cores
+
+
+# --- the steps multiplied out -----------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [12, 300])  # multiplied out; too large for that
+@pytest.mark.parametrize("begins", [False, True])
+@pytest.mark.parametrize("scheme", ["heun", "implicit"])
+def test_powers_at_another_step(n: int, begins: bool, scheme: str) -> None:
+    text = WALLED.format(n=n, walls="at x: z = 0", f="s").replace("steps 1", "steps 3")
+    text += f"scheme {scheme}\n"
+    module = compiled(text + ("at t = 0: z = 0\n" if begins else ""))
+    twin = compiled(text)
+    rng = np.random.default_rng(4)
+    p = {
+        "W0": rng.uniform(-0.5, 0.9, n),
+        "W1": rng.uniform(-0.5, 0.5, n) / n,
+        "W2": rng.uniform(0.0, 1.0, n) / n**2,
+    }
+    M = assembled(twin, {**p, "omega": np.asarray(0.9)})
+    report = module.stability({**p, "omega": np.asarray(0.2)}, omega=0.9, run=True)
+    if n == 300:
+        assert report.powers == pytest.approx(np.linalg.norm(M, 2), rel=2e-2)
+        assert report.powers <= np.linalg.norm(M, 2) * (1.0 + 1e-9)
+    else:
+        assert report.powers >= np.linalg.norm(M, 2) * (1.0 - 1e-9)

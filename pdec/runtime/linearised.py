@@ -158,7 +158,7 @@ def _smooth(rows: _Rows, times: int) -> bool:
     return True
 
 
-def _dense(found: _Linearised) -> Array | None:
+def _dense(found: _Linearised, most: int = 256) -> Array | None:
     """Return the matrix of all rows, unless it is large or one of many.
 
     What a step treats apart stands one above the other.
@@ -166,7 +166,7 @@ def _dense(found: _Linearised) -> Array | None:
     rows = found.walled
     space = [size for size, _, _ in _AXES]
     cells, (height, width) = math.prod(space), next(iter(rows.values())).shape[-2:]
-    if cells * width > 256 or found.times > 1:
+    if cells * width > most or found.times > 1:
         return None
     A = np.zeros((cells, height, cells, width))
     index = np.indices(space).reshape(len(space), -1)

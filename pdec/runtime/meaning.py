@@ -117,7 +117,7 @@ def _adjoint_growth(found: _Linearised, h: float) -> float:
 
 
 def _advice(
-    p: Arrays, h: float, numerical: str, growth: _Growth, largest: float
+    p: Arrays, h: float, numerical: str, growth: _Growth, largest: float, modes: _Modes
 ) -> str:
     """Return what to do."""
     if numerical == "stable":
@@ -139,7 +139,9 @@ def _advice(
     # [feature: explicit]
     words.append("scheme implicit")
     # [end]
-    return "; or ".join([*words, *_cures(p, h)])
+    if modes.symbol.size <= 2e4:  # else it would take long to find them
+        words += _cures(p, h)
+    return "; or ".join(words)
 
 
 def _cures(p: Arrays, h: float) -> list[str]:
@@ -148,7 +150,7 @@ def _cures(p: Arrays, h: float) -> list[str]:
     for name, value in p.items():
         if np.any(value) and _stable_at({**p, name: 0.0 * value}, h):
             low, high = 0.0, 1.0
-            for _ in range(20):
+            for _ in range(12):
                 middle = 0.5 * (low + high)
                 stable = _stable_at(
                     {**p, name: (middle * value).astype(value.dtype)}, h

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 
 import numpy as np
 
-from pdec.runtime.checks import _by_name
-from pdec.runtime.generated import MODEL, _amplification, _polynomials
-from pdec.runtime.interface import jvp, vjp
-from pdec.runtime.types import Array, Arrays, State
+from pdec.runtime.generated import (
+    _CELLS,
+    _SHARED,
+    MODEL,
+    _amplification,
+    _polynomials,
+    _step,
+    _step_jvp,
+    _step_vjp,
+)
+from pdec.runtime.jacobian import _at_state
+from pdec.runtime.types import Array, Arrays
 
 # --- the steps multiplied out --------------------------------------------------------
 
@@ -49,31 +57,44 @@ def _powers_of(M: Array) -> tuple[float, float]:
     return largest, float(np.abs(np.linalg.eigvals(M)).max())
 
 
-def _gain(
-    p: Arrays, state: State, inputs: Mapping[str, Array] | None, times: int = 30
-) -> float:
-    """Return ‖Mᴸ‖₂ of the whole run at a state, by power iteration on jvp and vjp."""
-    rng = np.random.default_rng(0)
-    dtype = next(iter(p.values())).dtype if p else np.dtype(MODEL.dtype)
-    shapes = {name: (1, *field.shape) for name, field in MODEL.fields.items()}
-    zero = {name: np.zeros(shape, dtype) for name, shape in shapes.items()}
-    z = _by_name(zero if state is None else state, MODEL.fields, "state")
-    z = {name: value[:1] for name, value in z.items()}
-    v = {name: rng.standard_normal(s).astype(dtype) for name, s in shapes.items()}
-    size = 0.0
-    _, pullback = vjp(p, _bare(z), inputs=inputs, wrt=("z0",))
+def _gain(c: Arrays, state: Arrays, inputs: Arrays, times: int = 30) -> float:
+    """Return ‖Mᴸ‖₂ of the run from a state, by power iteration on its tangent."""
+    v, along = _at_state(state, inputs, 1), []
+    v |= {f"{name}_next": np.zeros_like(v[name]) for name in _CELLS}
+    for n in range(MODEL.steps):
+        _step(n, c, v)
+        along.append({name: a.copy() for name, a in v.items()})
+        _turn(v)
+    c_dot = {name: np.zeros_like(a) for name, a in c.items()}
+    c_bar = {name: np.zeros(shape) for name, shape in _SHARED.items()}
+    rng, size = np.random.default_rng(0), 0.0
+    u = {
+        name: rng.standard_normal(v[name][cells].shape)
+        for name, cells in _CELLS.items()
+    }
     for _ in range(times):
-        length = np.sqrt(sum(float(np.vdot(x, x)) for x in v.values()))
-        if length == 0.0:
-            return 0.0
-        v = {name: x / length for name, x in v.items()}
-        moved = _by_name(
-            jvp(p, _bare(z), None, _bare(v), inputs=inputs), MODEL.fields, ""
-        )
-        size = np.sqrt(sum(float(np.vdot(x, x)) for x in moved.values()))
-        v = _by_name(pullback(_bare(moved)), MODEL.fields, "")
-    return float(size)
+        length = math.sqrt(sum(float(np.vdot(x, x)) for x in u.values()))
+        if not 0.0 < length < math.inf:
+            return length
+        v_dot = {name: np.zeros_like(a) for name, a in v.items()}
+        for name, cells in _CELLS.items():
+            v_dot[name][cells] = u[name] / length
+        for n, v in enumerate(along):
+            _step_jvp(n, c, v, c_dot, v_dot)
+            _turn(v_dot)
+        moved = {name: v_dot[name][cells] for name, cells in _CELLS.items()}
+        size = math.sqrt(sum(float(np.vdot(x, x)) for x in moved.values()))
+        v_bar = {name: np.zeros_like(a) for name, a in v.items()}
+        for name, cells in _CELLS.items():
+            v_bar[f"{name}_next"][cells] = moved[name]
+        for n in reversed(range(MODEL.steps)):
+            _step_vjp(n, c, along[n], c_bar, v_bar)
+            _turn(v_bar)
+        u = {name: v_bar[f"{name}_next"][cells] for name, cells in _CELLS.items()}
+    return size
 
 
-def _bare(values: Arrays) -> State:
-    return next(iter(values.values())) if len(values) == 1 else values
+def _turn(v: Arrays) -> None:
+    """Let the fields after a step be those before the next one."""
+    for name in _CELLS:
+        v[name], v[f"{name}_next"] = v[f"{name}_next"], v[name]

@@ -44,7 +44,8 @@ class _Modes:
 
 def _modes_of(rows: _Rows, slopes: tuple[float, float], exact: bool) -> _Modes:
     """Return the grid's own modes, or fewer where coefficients differ by cell."""
-    cells = max(len(a) for a in rows.values())
+    cells, width = next(iter(rows.values())).shape[::2]
+    cells *= width**2  # as eigenvalues cost
     return _modes_at(rows, _angles(len(_AXES), cells, exact), slopes, exact)
 
 

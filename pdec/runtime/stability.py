@@ -17,7 +17,7 @@ from pdec.runtime.generated import (
     _clock,
     _coefficients,
 )
-from pdec.runtime.linearised import _dense, _judged, _Linearised, _smooth
+from pdec.runtime.linearised import _dense, _judged, _Linearised, _samples, _smooth
 from pdec.runtime.meaning import (
     _adjoint_growth,
     _advice,
@@ -154,10 +154,12 @@ def stability(
     """
     checked = _check_params(p, "p", _common_dtype(p))
     c = {name: value.astype(np.float64) for name, value in checked.items()}
+    if omega is not None and MODEL.omega in c:
+        c[str(MODEL.omega)] = np.asarray(float(omega))
     _coefficients(c)
     h = float(_clock(c)[0]) if omega is None else float(omega)
     found = _judged(c, state, inputs)
-    powers, radius = _multiplied(p, h, found, state, inputs) if run else (None, None)
+    powers, radius = _multiplied(c, h, found, state, inputs) if run else (None, None)
     return _report(c, p, h, found, powers, radius)
 
 
@@ -205,16 +207,22 @@ def amplification(
 
 
 def _multiplied(
-    p: Arrays,
+    c: Arrays,
     h: float,
     found: _Linearised,
     state: State,
     inputs: Mapping[str, Array] | None,
 ) -> tuple[float, float | None]:
     """Return the largest ‖Mⁿ‖ of the run, for a large grid ‖Mᴸ‖, and a radius."""
-    A = _dense(found)
+    own = math.isclose(h, float(_clock(c)[0]), rel_tol=1e-12)
+    A = _dense(found, 256 if own else 2048)
+    if A is None and not own:
+        raise ValueError(
+            f"{MODEL.name}: {_QUANTITY} is a constant of the steps, and the grid too large "
+            "to multiply them out at another one; make it a parameter"
+        )
     if A is None:
-        return _gain(p, state, inputs), None
+        return max(_gain(c, *sample) for sample in _samples(c, state, inputs)[1]), None
     # [feature: layer]
     unit = np.eye(len(A))
     each = [_powers_of(_step_matrix(s * A - unit, h)) for s in found.slopes]
@@ -276,7 +284,7 @@ def _report(
         transient=transient,
         powers=powers,
         radius=radius,
-        advice=_advice(p, h, numerical, growth, everywhere),
+        advice=_advice(p, h, numerical, growth, everywhere, modes),
     )
 
 

@@ -24,9 +24,9 @@ def _transient(modes: _Modes, h: float) -> tuple[float, float]:
     """
     largest, excess = 1.0, 0.0
     for s in dict.fromkeys(modes.slopes):
-        J = modes.matrix.reshape(-1, *modes.matrix.shape[-2:])
+        J = s * modes.matrix.reshape(-1, *modes.matrix.shape[-2:])
         # [feature: layer]
-        J = s * J - np.eye(J.shape[-1])
+        J = J - np.eye(J.shape[-1])
         # [end]
         size = _largest_powers(_step_matrix(J, h), MODEL.steps)
         # [feature: matrix]
