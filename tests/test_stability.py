@@ -559,3 +559,17 @@ def test_powers_at_another_step(n: int, begins: bool, scheme: str) -> None:
         assert report.powers <= np.linalg.norm(M, 2) * (1.0 + 1e-9)
     else:
         assert report.powers >= np.linalg.norm(M, 2) * (1.0 - 1e-9)
+
+
+def test_powers_beyond_the_equations_own() -> None:
+    """Between walls a wave swings from p to q: ‖Mⁿ‖ is large, yet nothing unstable."""
+    module = compiled(
+        "grid x[24] on [0, 1]\nfield q(x), p(x)\nat x: q = 0\nat x: p = 0\n"
+        "param c init 1\ndq/dt = p\ndp/dt = c² ∂²q\nscheme symplectic\nsteps 40\n"
+        "dt = 0.02\n"
+    )
+    p = module.init_params()
+    report = module.stability(p, run=True)
+    assert report.powers > 2.0
+    assert (report.numerical, report.basis) == ("stable", "powers")
+    assert module.stability(p, omega=0.05, run=True).numerical == "unstable"
