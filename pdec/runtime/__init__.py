@@ -26,7 +26,7 @@ from importlib import resources
 # for the verdict on ω "layer" (z relaxes to f(Z), Z linear) with "channels", or else
 # "jacobian"; "components" (more than one in a cell); "walls"; of its scheme "effective"
 # (like an Euler step), "explicit", "matrix" (G is not of one rate) with "decays";
-# "closed" (layer, "effective", in 1-D);
+# "closed" (layer, "effective", in 1-D), "three" (of three points);
 # "moments" (whose stencil is linear in parameters that share one domain);
 # "sampled" (a range of slopes that is not proven); "timed" (its linearisation
 # is another one in each step)
@@ -52,6 +52,7 @@ FEATURES = (
     "penalty",
     "readout",
     "sampled",
+    "three",
     "timed",
     "walls",
 )
