@@ -109,6 +109,15 @@ def _layer_rows(c: Arrays) -> tuple[_Rows, bool]:
 def _as_matrices(stencil: _Rows) -> _Rows:
     """Return coefficients ([t], [*space]), or ([t], i, k, *space), as (cells, i, k)."""
     shape = np.broadcast_shapes(*(np.shape(a) for a in stencil.values()))
+    first = 0
+    # [feature: timed]
+    first += 1
+    # [end]
+    # [feature: channels]
+    first += 2
+    # [end]
+    if max(shape[first:], default=1) > 1:  # what varies along one axis has a row a cell
+        shape = (*shape[:first], *(size for size, _, _ in _AXES))
     found = {}
     for place, a in stencil.items():
         # [feature: not channels]

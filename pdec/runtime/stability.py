@@ -152,6 +152,8 @@ def stability(
     it: by default zero. With run=True the matrices of the steps are multiplied, which
     decides where there is no exact result and no certificate.
     """
+    if omega is not None and not 0.0 < float(omega) < math.inf:
+        raise ValueError(f"omega is {omega!r}, expected a number > 0")
     checked = _check_params(p, "p", _common_dtype(p))
     c = {name: value.astype(np.float64) for name, value in checked.items()}
     if omega is not None and MODEL.omega in c:
@@ -328,9 +330,11 @@ def _flag(excess: float) -> str:
 def _is_exact(found: _Linearised) -> bool:
     """Tell whether the modes decide: alike in all cells, and for any slopes.
 
-    The slopes of channels may differ from each other, which no single s stands for.
+    The slopes of cells and of channels differ from each other, which no single s stands
+    for; for one channel and slopes of one sign the ends of their range still decide.
     """
-    alike = found.modes.matrix.shape[-1] == 1 or found.slopes[0] == found.slopes[1]
+    low, high = found.slopes
+    alike = low == high or (found.modes.matrix.shape[-1] == 1 and low >= 0.0)
     return found.modes.exact and found.rigorous and alike
 
 
