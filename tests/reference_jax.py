@@ -427,6 +427,42 @@ def adr1d() -> Reference:
 
 
 @reference
+def heat_robin() -> Reference:
+    g = line(64, 0, 1)
+
+    def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
+        T = g.padded(state["T"], {"x": (Wall(1, 0, 1), Wall(2, 1, 0))})
+        left, here, right = (g.cut(T, x=move) for move in (-1, 0, 1))
+        spacing = g.axes["x"].spacing
+        with_it = jnp.maximum(p["U"], 0) * (here - left) / spacing
+        against = jnp.minimum(p["U"], 0) * (right - here) / spacing
+        spread = g.flux("x", lambda c: c, T, g.padded(p["kappa"]))
+        return {"T": spread - with_it - against + inputs["S"]}
+
+    half = lambda p, z, inputs, y: (  # noqa: E731
+        _mean((z["T"] - y["y"]) ** 2) / 2
+    )
+    return Reference(rate, 5, constant(0.05), half, scheme=implicit)
+
+
+@reference
+def heterogeneous() -> Reference:
+    g = line(256, 0, 1, periodic=True)
+
+    def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
+        z = state["z"]
+        u = g.padded(z)
+        Z = p["W0"] * z + p["W1"] * g.d(u, x=1) + p["W2"] * g.d(u, x=2) - p["b"]
+        return {"z": -(z - jnp.tanh(Z))}
+
+    half = lambda p, z, inputs, y: _square_error(p, z, inputs, y) / 2  # noqa: E731
+    still = lambda p: (  # noqa: E731
+        1e-3 * jnp.mean(p["W1"] ** 2) + 1e-3 * jnp.mean((p["W0"] - 1) ** 2)
+    )
+    return Reference(rate, 16, constant(0.5), half, penalty=still)
+
+
+@reference
 def digits() -> Reference:
     g = Grid({"x": Axis(28, 0, 28), "y": Axis(28, 0, 28)})
 
