@@ -116,7 +116,8 @@ def _as_matrices(stencil: _Rows) -> _Rows:
     # [feature: channels]
     first += 2
     # [end]
-    if max(shape[first:], default=1) > 1:  # what varies along one axis has a row a cell
+    # what varies along one axis of several has a row for every cell
+    if len(shape) - first == len(_AXES) > 1 and max(shape[first:]) > 1:
         shape = (*shape[:first], *(size for size, _, _ in _AXES))
     found = {}
     for place, a in stencil.items():
