@@ -412,9 +412,14 @@ def _cross_entropy(logits: Any, label: Any) -> Any:
 # --- the examples ---------------------------------------------------------------------
 
 
-@reference
-def adr1d() -> Reference:
-    g = line(128, 0, 1, periodic=True)
+def _half(p: Arrays, z: Arrays, inputs: Arrays, y: Arrays) -> Any:
+    """Half the mean square of what the only field is off by."""
+    return _square_error(p, z, inputs, y) / 2
+
+
+def _layer(cells: int) -> Right:
+    """-(z - tanh(W0 z + W1 ∂z + W2 ∂²z - b)) on a ring."""
+    g = line(cells, 0, 1, periodic=True)
 
     def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
         z = state["z"]
@@ -422,8 +427,12 @@ def adr1d() -> Reference:
         Z = p["W0"] * z + p["W1"] * g.d(u, x=1) + p["W2"] * g.d(u, x=2) - p["b"]
         return {"z": -(z - jnp.tanh(Z))}
 
-    half = lambda p, z, inputs, y: _square_error(p, z, inputs, y) / 2  # noqa: E731
-    return Reference(rate, 16, constant(0.5), half)
+    return rate
+
+
+@reference
+def adr1d() -> Reference:
+    return Reference(_layer(128), 16, constant(0.5), _half)
 
 
 @reference
@@ -439,27 +448,15 @@ def heat_robin() -> Reference:
         spread = g.flux("x", lambda c: c, T, g.padded(p["kappa"]))
         return {"T": spread - with_it - against + inputs["S"]}
 
-    half = lambda p, z, inputs, y: (  # noqa: E731
-        _mean((z["T"] - y["y"]) ** 2) / 2
-    )
-    return Reference(rate, 5, constant(0.05), half, scheme=implicit)
+    return Reference(rate, 5, constant(0.05), _half, scheme=implicit)
 
 
 @reference
 def heterogeneous() -> Reference:
-    g = line(256, 0, 1, periodic=True)
+    def penalty(p: Arrays) -> Any:
+        return 1e-3 * jnp.mean(p["W1"] ** 2) + 1e-3 * jnp.mean((p["W0"] - 1) ** 2)
 
-    def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
-        z = state["z"]
-        u = g.padded(z)
-        Z = p["W0"] * z + p["W1"] * g.d(u, x=1) + p["W2"] * g.d(u, x=2) - p["b"]
-        return {"z": -(z - jnp.tanh(Z))}
-
-    half = lambda p, z, inputs, y: _square_error(p, z, inputs, y) / 2  # noqa: E731
-    still = lambda p: (  # noqa: E731
-        1e-3 * jnp.mean(p["W1"] ** 2) + 1e-3 * jnp.mean((p["W0"] - 1) ** 2)
-    )
-    return Reference(rate, 16, constant(0.5), half, penalty=still)
+    return Reference(_layer(256), 16, constant(0.5), _half, penalty=penalty)
 
 
 @reference
