@@ -20,7 +20,6 @@ import numpy as np
 import sympy
 from numpy.typing import NDArray
 
-from pdec.contracts import Scheme, discover
 from pdec.derive import derive_all
 from pdec.discrete import discretise
 from pdec.emit import emit
@@ -39,6 +38,7 @@ from pdec.quadrature import sample
 from pdec.recursion import deep_recursion
 from pdec.resolve import resolve
 from pdec.source import Source
+from pdec.stages import scheme_of
 from pdec.symbolic import NOW, Access, IndexValue, Partial
 
 Array = NDArray[np.float64]
@@ -70,7 +70,7 @@ class Measured:
 
 def in_time(source: Source, target: str, settings: Mapping[str, float]) -> Measured:
     """The order in Δt of the model's own scheme."""
-    scheme = discover("pdec.schemes", Scheme)[_model(source, settings).scheme]
+    scheme = scheme_of(_model(source, settings))
     if scheme.steady:
         raise Unsuitable("its scheme looks for an equilibrium, which has no time")
     rate = _fastest(_made(source, settings), target)

@@ -13,6 +13,7 @@ import contextlib
 import errno
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 from pdec.errors import UsageError
@@ -28,7 +29,7 @@ def write_generated(path: Path, text: str, *, force: bool = False) -> None:
     where its folder is missing and where writing is not permitted; ``OSError`` where
     the system fails, for instance because the disk is full.
     """
-    try:
+    with writing(path):
         if path.is_dir():
             raise UsageError(f"'{path}' is a folder, not a file")
         if path.exists() and not path.is_file():  # /dev/null, a named pipe
@@ -40,6 +41,13 @@ def write_generated(path: Path, text: str, *, force: bool = False) -> None:
                 "choose another name with -o, or replace it with --force"
             )
         _replace(Path(os.path.realpath(path)), text)  # a link stays a link
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in terms of the user's path what keeps it from being written."""
+    try:
+        yield
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"there is no folder '{path.parent}' to write to") from None
     except PermissionError:

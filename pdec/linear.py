@@ -11,7 +11,16 @@ from __future__ import annotations
 
 import sympy
 
-from pdec.symbolic import Contraction, negative, varies
+from pdec.symbolic import (
+    BATCH,
+    TIME,
+    Access,
+    Contraction,
+    access_key,
+    indices_of,
+    negative,
+    varies,
+)
 
 Form = dict[sympy.Expr, sympy.Expr]
 
@@ -89,3 +98,29 @@ def absorbed(
         return expr, over
     inner, index = inside[0].args
     return inner * others, (*over, str(index))
+
+
+def split(coefficient: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr]:
+    """A coefficient as (scalar, what varies along an index)."""
+    factors = sympy.Mul.make_args(coefficient)
+    varying = [f for f in factors if indices_of(f)]
+    scalars = [f for f in factors if not indices_of(f)]
+    return sympy.Mul(*scalars), sympy.Mul(*varying)
+
+
+def place_key(members: list[tuple[int, sympy.Expr]]) -> tuple[object, ...]:
+    """Order groups by what they read, from left to right."""
+    found = sorted(
+        (a for _, basis in members for a in basis.atoms(Access)), key=access_key
+    )
+    return (not found, [access_key(a) for a in found], str(members))
+
+
+def costly(coefficient: sympy.Expr, stencil: bool) -> bool:
+    """Whether a coefficient is worth computing once a call instead of every step."""
+    found = coefficient.atoms(Access)
+    if not found or isinstance(coefficient, Access):
+        return False
+    if coefficient.has(Contraction):
+        return True
+    return stencil or any(set(access.indices) - {TIME, BATCH} for access in found)

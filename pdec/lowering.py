@@ -11,13 +11,21 @@ are collected, and coefficients made of parameters alone move to the coefficient
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import sympy
 
-from pdec.linear import absorbed, by_coefficient, linear_form
+from pdec.linear import (
+    absorbed,
+    by_coefficient,
+    costly,
+    linear_form,
+    place_key,
+    split,
+)
 from pdec.model import Definition, Model
 from pdec.notation import text
 from pdec.statements import Array, Axis, Map, Origin, Role, Statement
@@ -69,14 +77,12 @@ class Tables:
         """An unused array name."""
         taken = {*self.arrays, *self.model.spellings, *self.model.definitions}
         taken |= set(self.numbers.values())
-        names = [hint, *(f"{hint}_{count}" for count in range(1, 10_000))]
-        return next(name for name in names if name not in taken)
+        return _free(hint, taken, "_")
 
     def unspelt(self, hint: str) -> str:
         """A name for an array, always the same for a hint and none of the user's."""
         taken = {*self.model.spellings, *self.model.definitions}
-        names = [hint, *(f"{hint}__{count}" for count in range(1, 10_000))]
-        return next(name for name in names if name not in taken)
+        return _free(hint, taken, "__")
 
     def new(
         self, hint: str, indices: Iterable[str], size_from: sympy.Expr, role: Role
@@ -124,10 +130,9 @@ class Tables:
     def number(self, expr: sympy.Expr, hint: str) -> sympy.Expr:
         """A name for an expression in constants alone, worked out at compile time."""
         if expr not in self.numbers:
-            taken = set(self.numbers.values()) | set(self.model.constants)
-            names = [hint, *(f"{hint}_{count}" for count in range(1, 10_000))]
-            free = (n for n in names if n not in taken and self.fresh(n) == n)
-            self.numbers[expr] = next(free)
+            taken = {*self.arrays, *self.model.spellings, *self.model.definitions}
+            taken |= {*self.numbers.values(), *self.model.constants}
+            self.numbers[expr] = _free(hint, taken, "_")
         return Constant(self.numbers[expr])
 
     def uncontracted(
@@ -349,7 +354,7 @@ class Lowering:
         form = linear_form(expr)
         stencil = any(a.offsets for basis in form for a in basis.atoms(Access))
         terms: list[sympy.Expr] = []
-        groups = sorted(by_coefficient(form), key=lambda group: _place_key(group[1]))
+        groups = sorted(by_coefficient(form), key=lambda group: place_key(group[1]))
         for coefficient, members in groups:
             placed = [(s, self._basis(b, target, origin)) for s, b in members]
             if sympy.count_ops(coefficient) > 6 and not coefficient.atoms(Access):
@@ -357,10 +362,10 @@ class Lowering:
             where = _suffix([b for _, b in members], self.model.axis_names)
             hint = f"{target.array}_{where}"
             if over:
-                scalar, array = _split(coefficient)
+                scalar, array = split(coefficient)
                 if not isinstance(array, Access) and array.atoms(Access):
                     coefficient = scalar * self.tables.hoist(array, hint, origin)
-            elif _costly(coefficient, stencil):
+            elif costly(coefficient, stencil):
                 coefficient = self.tables.hoist(coefficient, hint, origin)
             group = sympy.Add(*(sign * basis for sign, basis in placed))
             terms.append(coefficient * group)
@@ -405,36 +410,16 @@ class Lowering:
         return result
 
 
+def _free(hint: str, taken: set[str], mark: str) -> str:
+    """The first of hint, hint_1, hint_2, … that is not taken."""
+    numbered = (f"{hint}{mark}{count}" for count in itertools.count(1))
+    return next(n for n in itertools.chain([hint], numbered) if n not in taken)
+
+
 def _computing(
     target: Access, expr: sympy.Expr, model: Model, origin: Origin
 ) -> Origin:
     return Origin(f"{target.array} = {text(expr, model.spellings)}", origin.location)
-
-
-def _split(coefficient: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr]:
-    """A coefficient as (scalar, what varies along an index)."""
-    factors = sympy.Mul.make_args(coefficient)
-    varying = [f for f in factors if indices_of(f)]
-    scalars = [f for f in factors if not indices_of(f)]
-    return sympy.Mul(*scalars), sympy.Mul(*varying)
-
-
-def _place_key(members: list[tuple[int, sympy.Expr]]) -> tuple[object, ...]:
-    """Order groups by what they read, from left to right."""
-    found = sorted(
-        (a for _, basis in members for a in basis.atoms(Access)), key=access_key
-    )
-    return (not found, [access_key(a) for a in found], str(members))
-
-
-def _costly(coefficient: sympy.Expr, stencil: bool) -> bool:
-    """Whether a coefficient is worth computing once a call instead of every step."""
-    found = coefficient.atoms(Access)
-    if not found or isinstance(coefficient, Access):
-        return False
-    if coefficient.has(Contraction):
-        return True
-    return stencil or any(set(access.indices) - {TIME, BATCH} for access in found)
 
 
 def _suffix(basis: list[sympy.Expr], axes: tuple[str, ...]) -> str:

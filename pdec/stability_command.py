@@ -8,7 +8,6 @@ asked for, and an exit status.  The compiler and Matplotlib are imported inside.
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 from pathlib import Path
@@ -19,6 +18,7 @@ import click
 
 from pdec import source, terminal
 from pdec.errors import UsageError
+from pdec.files import writing
 from pdec.options import model_path, settings_option
 
 OK = 0
@@ -152,12 +152,6 @@ def _draw(
     if names is not None:
         with terminal.progress_bar("judging the plane") as tell:
             region = plane(module, p, names, report.omega, tell)
-    try:
+    with writing(path):
         pictures.draw(path, module, p, report, region, origins)
-    except PermissionError:
-        raise UsageError(f"no permission to write '{path}'") from None
-    except OSError as error:
-        if error.errno not in (errno.EROFS, errno.ENAMETOOLONG):
-            raise
-        raise UsageError(f"cannot write '{path}': {error.strerror}") from None
     click.echo(f"wrote {path}")

@@ -32,6 +32,12 @@ PLAIN = Inline(lambda symbol: str(symbol.name))
 def features(derivation: Derivation) -> dict[str, bool]:
     """Which parts of the runtime the verdict on a model needs."""
     form, model = derivation.stability, derivation.model
+    closed = (
+        form.layer is not None
+        and not form.channels
+        and form.scheme.effective is not None
+        and len(model.axes) == 1
+    )
     return {
         "layer": form.layer is not None,
         "channels": form.channels,
@@ -41,10 +47,8 @@ def features(derivation: Derivation) -> dict[str, bool]:
         "matrix": form.scheme.factor is None,
         "decays": form.scheme.factor is None and form.scheme.stages[0].has(DECAY),
         "walls": not all(axis.periodic for axis in model.axes.values()),
-        "closed": form.layer is not None
-        and not form.channels
-        and form.scheme.effective is not None
-        and len(model.axes) == 1,
+        "closed": closed,
+        "three": closed and all(abs(m) <= 1 for (m,) in form.stencil),
         "explicit": form.scheme.explicit,
         "moments": bool(_moments(derivation)),
         "sampled": not form.proven,

@@ -412,9 +412,14 @@ def _cross_entropy(logits: Any, label: Any) -> Any:
 # --- the examples ---------------------------------------------------------------------
 
 
-@reference
-def adr1d() -> Reference:
-    g = line(128, 0, 1, periodic=True)
+def _half(p: Arrays, z: Arrays, inputs: Arrays, y: Arrays) -> Any:
+    """Half the mean square of what the only field is off by."""
+    return _square_error(p, z, inputs, y) / 2
+
+
+def _layer(cells: int) -> Right:
+    """-(z - tanh(W0 z + W1 ∂z + W2 ∂²z - b)) on a ring."""
+    g = line(cells, 0, 1, periodic=True)
 
     def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
         z = state["z"]
@@ -422,8 +427,36 @@ def adr1d() -> Reference:
         Z = p["W0"] * z + p["W1"] * g.d(u, x=1) + p["W2"] * g.d(u, x=2) - p["b"]
         return {"z": -(z - jnp.tanh(Z))}
 
-    half = lambda p, z, inputs, y: _square_error(p, z, inputs, y) / 2  # noqa: E731
-    return Reference(rate, 16, constant(0.5), half)
+    return rate
+
+
+@reference
+def adr1d() -> Reference:
+    return Reference(_layer(128), 16, constant(0.5), _half)
+
+
+@reference
+def heat_robin() -> Reference:
+    g = line(64, 0, 1)
+
+    def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
+        T = g.padded(state["T"], {"x": (Wall(1, 0, 1), Wall(2, 1, 0))})
+        left, here, right = (g.cut(T, x=move) for move in (-1, 0, 1))
+        spacing = g.axes["x"].spacing
+        with_it = jnp.maximum(p["U"], 0) * (here - left) / spacing
+        against = jnp.minimum(p["U"], 0) * (right - here) / spacing
+        spread = g.flux("x", lambda c: c, T, g.padded(p["kappa"]))
+        return {"T": spread - with_it - against + inputs["S"]}
+
+    return Reference(rate, 5, constant(0.05), _half, scheme=implicit)
+
+
+@reference
+def heterogeneous() -> Reference:
+    def penalty(p: Arrays) -> Any:
+        return 1e-3 * jnp.mean(p["W1"] ** 2) + 1e-3 * jnp.mean((p["W0"] - 1) ** 2)
+
+    return Reference(_layer(256), 16, constant(0.5), _half, penalty=penalty)
 
 
 @reference

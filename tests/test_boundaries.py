@@ -234,7 +234,7 @@ def test_formulas_show_the_rows() -> None:
         "ḡ += Σ_{batch} 8 ū[x_high+1]/3",
     ):
         assert normalize("NFC", row) in shown, row
-    assert r"{u}_{[x_low-1]}" in as_latex(derivation)
+    assert r"{u}_{[x_{\mathrm{low}}-1]}" in as_latex(derivation)
 
 
 # --- errors ---------------------------------------------------------------------------

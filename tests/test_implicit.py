@@ -1,4 +1,4 @@
-"""Implicit steps and equilibria: walls that are trained, stiffness, scales, failures."""
+"""Implicit steps and equilibria: trained walls, stiffness, scales, failures."""
 
 from __future__ import annotations
 

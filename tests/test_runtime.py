@@ -629,7 +629,9 @@ def test_fields_share_one_batch(wave: Any) -> None:
 def test_unstable_runs_are_refused(adr1d: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     p, z0 = adr1d.init_params(), np.zeros((1, 128), np.float32)
     monkeypatch.setattr(adr1d._Report, "numerical", "unstable")
-    with pytest.raises(adr1d.StabilityError, match="numerically unstable[^|]*ω ≤ 0.75"):
+    with pytest.raises(
+        adr1d.StabilityError, match=r"numerically unstable[^|]*ω ≤ 0\.75"
+    ):
         adr1d.forward(p, z0)
     adr1d.forward(p, z0, check="off")
     adr1d.trajectory(p, z0)

@@ -559,3 +559,64 @@ def test_powers_at_another_step(n: int, begins: bool, scheme: str) -> None:
         assert report.powers <= np.linalg.norm(M, 2) * (1.0 + 1e-9)
     else:
         assert report.powers >= np.linalg.norm(M, 2) * (1.0 - 1e-9)
+
+
+def test_powers_beyond_the_equations_own() -> None:
+    """Between walls a wave swings from p to q: ‖Mⁿ‖ is large, yet nothing unstable."""
+    module = compiled(
+        "grid x[24] on [0, 1]\nfield q(x), p(x)\nat x: q = 0\nat x: p = 0\n"
+        "param c init 1\ndq/dt = p\ndp/dt = c² ∂²q\nscheme symplectic\nsteps 40\n"
+        "dt = 0.02\n"
+    )
+    p = module.init_params()
+    report = module.stability(p, run=True)
+    assert report.powers > 2.0
+    assert (report.numerical, report.basis) == ("stable", "powers")
+    assert module.stability(p, omega=0.05, run=True).numerical == "unstable"
+
+
+# --- coefficients of one axis, slopes of both signs, bad input ------------------------
+
+
+def test_a_parameter_of_one_axis_in_the_plane() -> None:
+    """W1(x) on a grid of x and y is judged as W1(x, y) is."""
+    text = """grid x[16] on [0, 1) periodic, y[8] on [0, 1) periodic
+field z(x, y)
+param W0 init 0.3, W1({axes})
+dz/dt = -(z - tanh(W0 z + W1 ∂x z))
+steps 8
+ω = 0.9
+"""
+    reports = []
+    for axes in ("x", "x, y"):
+        module = module_of(compile_source(from_text(text.format(axes=axes))))
+        p = module.init_params(0)
+        ramp = np.linspace(0.0, 0.5, 16)
+        p["W1"] = ramp if axes == "x" else np.repeat(ramp[:, None], 8, axis=1)
+        reports.append(module.stability(p))
+    one, both = reports
+    assert one.numerical == both.numerical == "unstable"
+    assert one.omega_max == pytest.approx(both.omega_max)
+    assert one.growth == pytest.approx(both.growth)
+
+
+def test_slopes_of_both_signs_are_not_exact() -> None:
+    """The sign of f' may change from cell to cell, which no wave of constant f' has."""
+    text = """grid x[32] on [0, 1) periodic
+field z(x)
+param W0 init 0.03, W1 init 0.378
+dz/dt = -(z - {f}(W0 z + W1 ∂z))
+steps 8
+ω = 0.0118
+"""
+    for f, basis in (("tanh", "exact"), ("abs", "heuristic")):
+        module = module_of(compile_source(from_text(text.format(f=f))))
+        assert module.stability(module.init_params(0)).basis == basis
+
+
+@pytest.mark.parametrize("omega", [-0.5, 0.0, float("nan"), float("inf")])
+def test_an_omega_that_is_none(omega: float) -> None:
+    text = "field z\nparam a\ndz/dt = -(z - tanh(a z))\nsteps 2\nω = 0.5\n"
+    module = module_of(compile_source(from_text(text)))
+    with pytest.raises(ValueError, match="expected a number > 0"):
+        module.stability(module.init_params(0), omega)

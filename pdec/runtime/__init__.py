@@ -13,7 +13,6 @@ A section is a block between marker lines, kept or dropped as a whole; sections 
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Collection
 from functools import cache
@@ -26,7 +25,7 @@ from importlib import resources
 # for the verdict on ω "layer" (z relaxes to f(Z), Z linear) with "channels", or else
 # "jacobian"; "components" (more than one in a cell); "walls"; of its scheme "effective"
 # (like an Euler step), "explicit", "matrix" (G is not of one rate) with "decays";
-# "closed" (layer, "effective", in 1-D);
+# "closed" (layer, "effective", in 1-D), "three" (of three points);
 # "moments" (whose stencil is linear in parameters that share one domain);
 # "sampled" (a range of slopes that is not proven); "timed" (its linearisation
 # is another one in each step)
@@ -52,6 +51,7 @@ FEATURES = (
     "penalty",
     "readout",
     "sampled",
+    "three",
     "timed",
     "walls",
 )
@@ -139,22 +139,30 @@ def files(
 def reserved_names(files: tuple[str, ...]) -> frozenset[str]:
     """Return the names that pasted text uses at top level, which no model may take."""
     names = {"annotations"}
-    for text in (IMPORTS, *(paste(file, FEATURES) for file in files)):
-        for statement in ast.parse(text).body:
-            names |= _bound_names(statement)
+    for line in IMPORTS.splitlines():
+        imported = line.rpartition("import ")[2].split(", ")
+        names |= {name.split()[-1] for name in imported if name}
+    for file in files:
+        for found in _BOUND.finditer(paste(file, FEATURES)):
+            names |= set(re.findall(r"\w+", found["defined"] or found["assigned"]))
     return frozenset(names)
 
 
-@cache
+# what a line at top level binds: def f(…), class C, a = …, a, b = …, a: type = …
+_BOUND = re.compile(
+    r"^(?:(?:def|class) (?P<defined>\w+)|(?P<assigned>\w+(?:, \w+)*)(?:: [^=\n]+)? = )",
+    re.MULTILINE,
+)
+
+
 def without_head(text: str) -> str:
-    """Drop the docstring and the imports, which stand first in every file."""
-    head = 0
-    for statement in ast.parse(text).body:
-        is_docstring = isinstance(statement, ast.Expr)
-        if not (is_docstring or isinstance(statement, ast.Import | ast.ImportFrom)):
-            break
-        head = statement.end_lineno or 0
-    return "".join(text.splitlines(keepends=True)[head:])
+    """Drop the docstring and the imports: what stands above the first section."""
+    first = _FIRST.search(text)
+    assert first is not None, "a file of the runtime begins with a section"
+    return text[first.start() :]
+
+
+_FIRST = re.compile(r"^# (?:---|\[)", re.MULTILINE)
 
 
 def _select(text: str, features: Collection[str]) -> str:
@@ -171,20 +179,6 @@ def _select(text: str, features: Collection[str]) -> str:
             open_sections.pop()
     assert not open_sections, "a section has no end"
     return "".join(lines)
-
-
-def _bound_names(statement: ast.stmt) -> set[str]:
-    """Return the names that a statement at top level defines."""
-    match statement:
-        case ast.Import(names=names) | ast.ImportFrom(names=names):
-            return {name.asname or name.name for name in names}
-        case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
-            return {name}
-        case ast.Assign(targets=[ast.Name(id=name)]):
-            return {name}
-        case ast.AnnAssign(target=ast.Name(id=name)):
-            return {name}
-    return set()
 
 
 def _holds(condition: str, features: Collection[str]) -> bool:

@@ -109,6 +109,16 @@ def _layer_rows(c: Arrays) -> tuple[_Rows, bool]:
 def _as_matrices(stencil: _Rows) -> _Rows:
     """Return coefficients ([t], [*space]), or ([t], i, k, *space), as (cells, i, k)."""
     shape = np.broadcast_shapes(*(np.shape(a) for a in stencil.values()))
+    first = 0
+    # [feature: timed]
+    first += 1
+    # [end]
+    # [feature: channels]
+    first += 2
+    # [end]
+    # what varies along one axis of several has a row for every cell
+    if len(shape) - first == len(_AXES) > 1 and max(shape[first:]) > 1:
+        shape = (*shape[:first], *(size for size, _, _ in _AXES))
     found = {}
     for place, a in stencil.items():
         # [feature: not channels]

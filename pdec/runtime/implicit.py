@@ -54,6 +54,7 @@ class _Equation:
         return [v[name][_CELLS[field]] for name, field in pairs]
 
 
+@functools.cache
 def _equation(name: str) -> _Equation:
     return _Equation(**_IMPLICIT[name])
 

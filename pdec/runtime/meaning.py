@@ -166,6 +166,10 @@ def _cures(p: Arrays, h: float) -> list[str]:
 def _stable_at(p: Arrays, h: float) -> bool:
     """Tell whether no mode grows for these parameters."""
     c = {name: value.astype(np.float64) for name, value in p.items()}
-    _coefficients(c)
-    found = _judged(c, None, None)
-    return found.rigorous and _growth(found.modes, h).excess <= 1e-12
+    try:
+        with np.errstate(all="ignore"):
+            _coefficients(c)
+            found = _judged(c, None, None)
+            return found.rigorous and _growth(found.modes, h).excess <= 1e-12
+    except np.linalg.LinAlgError:  # the model divides by what was tried
+        return False

@@ -35,7 +35,7 @@ from pdec.runtime.spectrum import (
     _rates,
     _wavelengths,
 )
-from pdec.runtime.transients import _transient
+from pdec.runtime.transients import _beyond, _transient
 from pdec.runtime.types import Array, Arrays, State
 from pdec.runtime.waves import _largest_everywhere
 
@@ -152,6 +152,8 @@ def stability(
     it: by default zero. With run=True the matrices of the steps are multiplied, which
     decides where there is no exact result and no certificate.
     """
+    if omega is not None and not 0.0 < float(omega) < math.inf:
+        raise ValueError(f"omega is {omega!r}, expected a number > 0")
     checked = _check_params(p, "p", _common_dtype(p))
     c = {name: value.astype(np.float64) for name, value in checked.items()}
     if omega is not None and MODEL.omega in c:
@@ -218,8 +220,8 @@ def _multiplied(
     A = _dense(found, 256 if own else 2048)
     if A is None and not own:
         raise ValueError(
-            f"{MODEL.name}: {_QUANTITY} is a constant of the steps, and the grid too large "
-            "to multiply them out at another one; make it a parameter"
+            f"{MODEL.name}: {_QUANTITY} is a constant of the steps, and the grid too "
+            "large to multiply them out at another one; make it a parameter"
         )
     if A is None:
         return max(_gain(c, *sample) for sample in _samples(c, state, inputs)[1]), None
@@ -248,7 +250,7 @@ def _report(
     grid = float(limits.min())
     step, certificate = _proven(found, h)
     contractive = step > 0.0 and h <= step * (1.0 + 1e-12)
-    numerical, basis = _decided(found, growth, contractive, powers)
+    numerical, basis = _decided(found, growth, contractive, powers, h)
     transient = None
     # [feature: components]
     if modes.exact:
@@ -289,7 +291,11 @@ def _report(
 
 
 def _decided(
-    found: _Linearised, growth: _Growth, contractive: bool, powers: float | None
+    found: _Linearised,
+    growth: _Growth,
+    contractive: bool,
+    powers: float | None,
+    h: float,
 ) -> tuple[str, str]:
     """Return the flag of the steps, and how it is known."""
     numerical = _flag(growth.excess)
@@ -298,6 +304,14 @@ def _decided(
     if contractive:
         return "stable", "certificate"
     if powers is not None:
+        # [feature: components]
+        A = _dense(found)
+        if A is not None:  # the equation itself may make sums of waves grow
+            beyond = max(_beyond(A[None], found.slopes, h)[1] - 1e-9, 0.0)
+            if beyond <= math.log(2.0) and numerical == "stable":
+                return "stable", "powers"
+            return _flag(beyond / MODEL.steps), "powers"
+        # [end]
         gain = math.log(max(powers, 1.0)) / MODEL.steps - max(growth.own, 0.0)
         return _flag(gain - 1e-9), "powers"
     smooth = _smooth(found.rows, found.times)
@@ -316,9 +330,11 @@ def _flag(excess: float) -> str:
 def _is_exact(found: _Linearised) -> bool:
     """Tell whether the modes decide: alike in all cells, and for any slopes.
 
-    The slopes of channels may differ from each other, which no single s stands for.
+    The slopes of cells and of channels differ from each other, which no single s stands
+    for; for one channel and slopes of one sign the ends of their range still decide.
     """
-    alike = found.modes.matrix.shape[-1] == 1 or found.slopes[0] == found.slopes[1]
+    low, high = found.slopes
+    alike = low == high or (found.modes.matrix.shape[-1] == 1 and low >= 0.0)
     return found.modes.exact and found.rigorous and alike
 
 

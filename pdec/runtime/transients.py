@@ -22,9 +22,15 @@ def _transient(modes: _Modes, h: float) -> tuple[float, float]:
     while no eigenvalue leaves the unit circle (Trefethen & Embree 2005, chapter 14).
     The equation's own is the largest ‖exp(t J)‖₂ of the mode within the run.
     """
+    A = modes.matrix.reshape(-1, *modes.matrix.shape[-2:])
+    return _beyond(A, modes.slopes, h)
+
+
+def _beyond(A: Array, slopes: tuple[float, float], h: float) -> tuple[float, float]:
+    """Return the same of operators A, each of a mode or of all cells."""
     largest, excess = 1.0, 0.0
-    for s in dict.fromkeys(modes.slopes):
-        J = s * modes.matrix.reshape(-1, *modes.matrix.shape[-2:])
+    for s in dict.fromkeys(slopes):
+        J = s * A
         # [feature: layer]
         J = J - np.eye(J.shape[-1])
         # [end]

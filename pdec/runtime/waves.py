@@ -27,18 +27,21 @@ def _largest_everywhere(rows: _Rows, modes: _Modes) -> float:
     """
     if len(_AXES) != 1:
         return math.inf
+    # [feature: three]
+    return float(_lengths(min(_three_point(rows, s) for s in modes.slopes)))
+    # [end]
+    # [feature: not three]
     # [feature: closed]
-    if all(abs(place[0]) <= 1 for place in rows):
-        return float(_lengths(min(_three_point(rows, s) for s in modes.slopes)))
     if len(rows[0,]) == 1:
         return float(_lengths(min(_wider(rows, s) for s in modes.slopes)))
     # [end]
     theta = np.linspace(0.0, math.pi, 1025)[None]
     fine = _modes_at(rows, theta, modes.slopes, modes.exact)
     return float(_largest_steps(fine).min())
+    # [end]
 
 
-# [feature: closed]
+# [feature: three]
 def _three_point(rows: _Rows, s: float) -> float:
     """Return the least over the cells of the closed form of three points.
 
@@ -72,6 +75,9 @@ def _cell_limit(d: Any, C: Any, p: Any) -> Array:
     return np.asarray(limit)
 
 
+# [end]
+# [feature: closed]
+# [feature: not three]
 def _wider(rows: _Rows, s: float) -> float:
     """Return the least bound on w over all θ for a stencil of any width.
 
@@ -102,4 +108,5 @@ def _wider(rows: _Rows, s: float) -> float:
     return max(float(np.min(limit)), 0.0)
 
 
+# [end]
 # [end]
