@@ -50,6 +50,11 @@ def features(derivation: Derivation) -> dict[str, bool]:
         "closed": closed,
         "three": closed and all(abs(m) <= 1 for (m,) in form.stencil),
         "explicit": form.scheme.explicit,
+        "quick": form.layer is not None
+        and not form.channels
+        and math.isfinite(sum(form.slopes))
+        and all(axis.periodic for axis in model.axes.values())
+        and not set().union(*map(indices_of, form.stencil.values())),
         "moments": bool(_moments(derivation)),
         "sampled": not form.proven,
         "timed": form.timed,
@@ -303,6 +308,8 @@ def tables(derivation: Derivation) -> list[str]:
         f'_QUANTITY = "{quantity}"  # what the length of a step is called',
         "# the highest even order of a derivative along each axis",
         f"_ORDERS = {tuple_of([str(order) for order in form.orders])}",
+        "# whether the stencil of ∂² has a fourth moment: at accuracy 2",
+        f"_FOURTH = {model.accuracy == 2}",
         "# multiple of Euler's contractive step up to which the scheme contracts",
         f"_CONTRACTIVITY = {_number(form.scheme.contractivity)}",
     ]

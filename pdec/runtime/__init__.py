@@ -25,6 +25,7 @@ from importlib import resources
 # for the verdict on ω "layer" (z relaxes to f(Z), Z linear) with "channels", or else
 # "jacobian"; "components" (more than one in a cell); "walls"; of its scheme "effective"
 # (like an Euler step), "explicit", "matrix" (G is not of one rate) with "decays";
+# "quick" (a layer's stencil is of numbers, on a ring: its modes are tried each time);
 # "closed" (layer, "effective", in 1-D), "three" (of three points);
 # "moments" (whose stencil is linear in parameters that share one domain);
 # "sampled" (a range of slopes that is not proven); "timed" (its linearisation
@@ -49,6 +50,7 @@ FEATURES = (
     "matrix",
     "moments",
     "penalty",
+    "quick",
     "readout",
     "sampled",
     "three",
@@ -64,13 +66,13 @@ STABILITY = (
     "guard",
     "stability",
     "meaning",
+    "judging",
     "linearised",
     "spectrum",
     "waves",
     "certificates",
     "jacobian",
     "powers",
-    "transients",
     "projection",
 )
 LAST = ("main",)
@@ -91,7 +93,7 @@ import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def _row_sums(rows: _Rows) -> tuple[Array, Array]:
 def _norm_step(A: Array, m: float, r: float) -> float:
     """Return the largest w with ‖(1 - w) 1 + w m A‖ + w r ‖A‖ <= 1, in the 2-norm.
 
-    The left side is convex in w and 1 at w = 0.
+    A is one matrix or a stack of them.
     """
     rest = r * np.linalg.norm(A, 2, axis=(-2, -1))
     unit = np.eye(A.shape[-1])
@@ -65,8 +66,16 @@ def _norm_step(A: Array, m: float, r: float) -> float:
         size = np.linalg.norm((1.0 - w) * unit + w * m * A, 2, axis=(-2, -1))
         return bool(np.max(size + w * rest) <= 1.0 + 1e-12)
 
-    low, high = 0.0, 2.0
-    if not contracts(1e-3):
+    return _last(contracts, float(np.linalg.norm(unit - m * A, 2, axis=(-2, -1)).max()))
+
+
+def _last(contracts: Callable[[float], bool], speed: float) -> float:
+    """Return the end of an interval of steps w that starts at 0, 0 if it is empty.
+
+    No step beyond 2/speed contracts.
+    """
+    low, high = 0.0, 2.0 / max(speed, 1e-300)
+    if not contracts(1e-3 * high):
         return 0.0
     for _ in range(20):
         middle = 0.5 * (low + high)
@@ -74,6 +83,44 @@ def _norm_step(A: Array, m: float, r: float) -> float:
     return low
 
 
+# [feature: layer]
+def _tight_steps(A: Array, slopes: tuple[float, float]) -> dict[str, float]:
+    """Return what two norms that fit A prove for slopes that vary from cell to cell.
+
+    The maximum norm weighted by Perron's vector contracts if ρ(B) <= 1 for
+    B_ii = max |1 - w + w s A_ii|, B_ij = w max |s A_ij|. For slopes in [0, σ], with
+    K = σ A, the 2-norm does if ‖w (1 - w) 1 + q K‖² <= w (2 - w)(2 q - w²) for some q:
+    the S-procedure on f (f - K z) <= 0 in each cell (Yakubovich 1971).
+    """
+    unit, own = np.eye(len(A)), np.diagonal(A)
+    around = np.abs(A - np.diag(own)) * max(map(abs, slopes))
+
+    def weighted(w: float) -> bool:
+        d = np.max([np.abs(1.0 - w + w * s * own) for s in slopes], axis=0)
+        return _radius(np.diag(d) + w * around) < 1.0 - 1e-10
+
+    speed = max(1.0 - s * float(own.min() if s > 0.0 else own.max()) for s in slopes)
+    found = {"weighted maximum norm": _last(weighted, speed)}
+    if slopes[0] == 0.0 < slopes[1]:
+        K = slopes[1] * A
+
+        def fits(w: float) -> bool:
+            for q in np.maximum(w * np.geomspace(0.26, 32.0, 14), 0.501 * w * w):
+                size = np.linalg.norm(w * (1.0 - w) * unit + q * K, 2)
+                if size**2 <= w * (2.0 - w) * (2.0 * q - w * w) * (1.0 + 1e-12):
+                    return True
+            return False
+
+        found["2-norm"] = _last(fits, max(1.0, _radius(unit - K)))
+    return found
+
+
+def _radius(A: Array) -> float:
+    """Return the spectral radius."""
+    return float(np.abs(np.linalg.eigvals(A)).max())
+
+
+# [end]
 # [feature: layer]
 def _circle_step(modes: _Modes) -> float:
     """Return the Euler step up to which a layer contracts in a weighted 2-norm.

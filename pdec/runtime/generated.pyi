@@ -64,6 +64,7 @@ def _penalty_vjp(c: Arrays, c_bar: Arrays) -> None: ...  # adds
 # what the verdict on ω reads
 _AXES: tuple[tuple[int, float, bool], ...]  # cells, spacing, periodic of each axis
 _ORDERS: tuple[int, ...]  # the highest even order of a derivative along each axis
+_FOURTH: bool  # whether a stencil of ∂² has a fourth moment, at the order of accuracy 2
 _QUANTITY: str  # what the length of a step is called: ω or Δt
 _CONTRACTIVITY: float  # of the scheme, in steps of Euler
 
@@ -117,4 +118,4 @@ class _Stability(Protocol):
     def growth(self) -> float: ...
 
 def stability(p: Arrays, omega: Any = None) -> _Stability: ...
-def _may_grow(c: Arrays) -> bool: ...  # a first look: whether to ask for the verdict
+def _guard(p: Arrays, run: Any, check: str) -> None: ...  # before a run

@@ -4,112 +4,215 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from pdec.runtime.certificates import _as_matrices, _max_norm_step, _walled_rows
+from pdec.runtime.checks import _Run
 from pdec.runtime.generated import (
     _AXES,
     _SLOPES,
     MODEL,
     _amplification,
     _clock,
+    _polynomials,
     _stencil,
-    _walls,
 )
-from pdec.runtime.interface import _WARNED, _remembered
+from pdec.runtime.judging import _inherited
 from pdec.runtime.linearised import _judged
 from pdec.runtime.spectrum import _growth, _Rows
-from pdec.runtime.stability import _inherited
-from pdec.runtime.transients import _transient
-from pdec.runtime.types import Array, Arrays
+from pdec.runtime.stability import stability
+from pdec.runtime.types import Array, Arrays, StabilityError, StabilityWarning, State
 
 # --- the check before a run ----------------------------------------------------------
 
 
-def _may_grow(c: Arrays) -> bool:
-    """Tell whether a mode may grow by more than 2 over the run: a first look.
+@dataclass
+class _Watch:
+    """What was seen of late: in training parameters creep, and a look takes time.
 
-    False is certain where a norm or all modes say so, else as good as a few frozen
-    modes are.
+    at holds the parameters that were looked at, and how far they may go before the next
+    look, of which every sixteenth call has one. warned holds the bases of verdicts that
+    were warned of; once is enough until a look finds nothing to suspect.
     """
-    h = float(_clock(c)[0])
-    # [feature: layer]
-    # [feature: not channels]
-    # [feature: not walls]
-    stencil = _stencil(c)
-    if all(np.ndim(a) == 0 for a in stencil.values()) and math.isfinite(sum(_SLOPES)):
-        a = np.array([float(a) for a in stencil.values()])
-        return _grows(a.dot(_phases(tuple(stencil), True)), h)
-    # [end]
-    # [end]
-    # [end]
-    if "heuristic" in _WARNED:  # whatever is found, it has been said
-        return False
-    p = {name: c[name] for name in MODEL.params}
-    return bool(_remembered("modes", p, lambda: _modes_grow(c, h)))
+
+    calls: int = 0
+    at: dict[str, tuple[Array, float]] = field(default_factory=dict)
+    suspect: bool = False
+    rest: int = 0  # calls until the verdict is worked out again
+    pause: int = 16
+    warned: set[str] = field(default_factory=set)
 
 
-def _modes_grow(c: Arrays, h: float) -> bool:
-    """Tell whether a mode may grow by more than 2 over the run, where cells differ."""
+_WATCH = _Watch()
+
+
+def _guard(p: Arrays, run: _Run, check: str) -> None:
+    """Refuse, or warn of, a run that is numerically unstable.
+
+    A quick look settles most cases: only where it finds too much growth is the verdict
+    worked out, at the state of the first sample where it depends on the state.
+    """
+    if check not in ("raise", "warn", "off"):
+        raise ValueError(f'check is {check!r}, expected "raise", "warn" or "off"')
+    if check == "off":
+        return
+    if not _suspect(p, run):
+        _WATCH.rest, _WATCH.pause = 0, 16
+        _WATCH.warned.clear()
+        return
+    _WATCH.rest -= 1
+    refused = check == "raise" and "exact" in _WATCH.warned
+    if _WATCH.rest > 0 or (_WATCH.warned and not refused):
+        return
+    report = stability(p, state=_first_state(run), inputs=_first_inputs(run))
+    known = report.basis == "exact"
+    if report.numerical not in ("unstable", "unknown"):
+        _WATCH.rest, _WATCH.pause = _WATCH.pause, min(2 * _WATCH.pause, 1024)
+        return
+    _WATCH.warned.add(report.basis)
+    text = f"{MODEL.name}: this run {'is' if known else 'may be'} numerically unstable"
+    text += f'. Pass check="off" to run it all the same.\n{report}'
+    if known and check == "raise":
+        raise StabilityError(text)
+    warnings.warn(text, StabilityWarning, stacklevel=3)
+
+
+def _first_state(run: _Run) -> State:
+    """Return the first sample's state, where the verdict depends on it."""
     # [feature: layer]
     if math.isfinite(sum(_SLOPES)):
-        return _layer_grows(_stencil(c), h)
+        return None
     # [end]
-    found = _judged(c, None, None)
+    # [feature: initial]
+    return None
+    # [end]
+    # [feature: not initial]
+    z = {name: a[:1].astype(np.float64) for name, a in run.z0.items()}
+    return z if len(z) > 1 else next(iter(z.values()))
+    # [end]
+
+
+def _first_inputs(run: _Run) -> Arrays:
+    """Return the first sample's inputs."""
+    return {
+        name: (x[0] if x.ndim > len(MODEL.inputs[name].shape) else x).astype(np.float64)
+        for name, x in run.inputs.items()
+    }
+
+
+def _suspect(p: Arrays, run: _Run) -> bool:
+    """Tell whether the run may grow, as it was seen when last looked at."""
+    # [feature: quick]
+    stencil = _stencil(run.c)
+    a = np.array([float(a) for a in stencil.values()])
+    return _grows(a.dot(_phases(tuple(stencil), True)), float(_clock(run.c)[0]))
+    # [end]
+    # [feature: not quick]
+    watch = _WATCH
+    watch.calls += 1
+    moved = any(abs(p[n] - x).max() > far for n, (x, far) in watch.at.items())
+    if moved or not watch.at or watch.calls >= 16:
+        watch.calls, watch.rest = 0, 0 if moved else watch.rest
+        watch.at = {n: (x.copy(), 0.5 * float(abs(x).max())) for n, x in p.items()}
+        with np.errstate(all="ignore"):
+            watch.suspect = _may_grow(run)
+    return watch.suspect
+    # [end]
+
+
+# [feature: not quick]
+def _may_grow(run: _Run) -> bool:
+    """Tell whether a run may grow by more than 2: a first look.
+
+    False is certain where a norm says so, else as good as a few frozen modes are, and a
+    random perturbation of the first sample.
+    """
+    h, slope = float(_clock(run.c)[0]), 1.0
+    # [feature: layer]
+    if math.isfinite(sum(_SLOPES)):
+        stencil = _stencil(run.c)
+        walled = rows = _as_matrices(stencil)
+        # [feature: walls]
+        walled = _walled_rows(stencil)
+        # [end]
+        if h <= _inherited(_max_norm_step(walled, _SLOPES)):
+            return False
+        phases = _phases(tuple(rows), False)
+        some = slice(None, None, max(1, len(rows[tuple(rows)[0]]) // 64))  # cells
+        a = np.stack([a[some] for a in rows.values()], axis=-1)
+        modes = np.linalg.eigvals(np.moveaxis(a @ phases, -1, 0))
+        slope = max(_SLOPES, key=abs)
+        own = h * max(float((s * modes).real.max()) - 1.0 for s in _SLOPES)
+        return _grows(modes, h) or _perturbed(walled, slope, h, own)
+    # [end]
+    c = {name: a.astype(np.float64) for name, a in run.c.items()}
+    found = _judged(c, _first_state(run), _first_inputs(run))
     # [feature: not matrix]
-    proven = _inherited(_max_norm_step(found.walled, found.slopes))
-    if found.rigorous and h <= proven:
+    if found.rigorous and h <= _inherited(_max_norm_step(found.walled, found.slopes)):
         return False
     # [end]
-    # [feature: components]
-    if found.modes.exact and _transient(found.modes, h)[1] > math.log(1e3):
+    growth = _growth(found.modes, h)
+    if MODEL.steps * growth.excess > math.log(2.0):
         return True
+    # [feature: layer]
+    slope = max(found.slopes, key=abs)
     # [end]
-    return MODEL.steps * _growth(found.modes, h).excess > math.log(2.0)
+    return found.times == 1 and _perturbed(found.walled, slope, h, growth.own)
 
 
-# [feature: layer]
-def _layer_grows(stencil: _Rows, h: float) -> bool:
-    """Tell whether a mode of a layer may grow by more than 2 over the run."""
-    places = tuple(stencil)
-    rows = frozen = _as_matrices(stencil)
-    # [feature: walls]
-    if not _mirrors():
-        rows = _walled_rows(stencil)
-    # [end]
-    if h <= _inherited(_max_norm_step(rows, _SLOPES)):
-        return False
-    phases = _phases(places, False)
-    # [feature: not channels]
-    a = np.concatenate([frozen[place][:, 0] for place in places], axis=1)
-    return _grows(a @ phases, h)
-    # [end]
-    # [feature: channels]
-    some = slice(None, None, max(1, len(frozen[places[0]]) // 8))  # of the cells
-    a = np.stack([frozen[place][some] for place in places], axis=-1)
-    return _grows(np.linalg.eigvals(np.moveaxis(a @ phases, -1, 0)), h)
-    # [end]
+def _perturbed(rows: _Rows, slope: float, h: float, own: float) -> bool:
+    """Tell whether a random perturbation grows tenfold beyond the equation's own growth.
 
+    The steps are linearised, and not more than 256.
+    """
+    # [feature: explicit]
+    # [feature: not matrix]
+    (above, _), steps = _polynomials(h), min(MODEL.steps, 256)
+    space = [size for size, _, _ in _AXES]
+    rng = np.random.default_rng(0)
+    e = first = rng.standard_normal((*space, next(iter(rows.values())).shape[-1]))
 
-# [feature: walls]
-@functools.cache
-def _mirrors() -> bool:
-    """Tell whether no ghost is larger than cells: then rows beside walls are not."""
-    ghosts = [g for low, high in _walls().values() for g in (*low, *high)]
-    return all(sum(abs(weight) for _, weight in ghost) <= 1.0 for ghost in ghosts)
+    def rate(n: int, e: Array) -> Array:
+        total = np.zeros_like(e)
+        # [feature: layer]
+        total -= e
+        # [end]
+        for place, a in rows.items():
+            ahead = np.roll(e, [-m for m in place], range(len(place)))
+            # [feature: timed]
+            a = a.reshape(MODEL.steps, -1, *a.shape[1:])[n]
+            # [end]
+            row = slope * a @ ahead.reshape(-1, e.shape[-1], 1)
+            total += row.reshape(e.shape)
+        return total
+
+    for n in range(steps):
+        total = above[-1] * e
+        for coefficient in above[-2::-1]:
+            total = h * rate(n, total) + coefficient * e
+        e = total
+    grown = float(np.linalg.norm(e) / np.linalg.norm(first))
+    return not grown <= 10.0 * math.exp(min(steps * max(own, 0.0), 700.0))
+    # [end]
+    # [end]
+    return False
 
 
 # [end]
+# [feature: layer]
 def _grows(symbol: Array, h: float) -> bool:
     """Tell whether |G| exceeds the growth of the equation by more than 2 in the run."""
-    for s in dict.fromkeys(_SLOPES):
-        rates = s * symbol - 1.0 if s else np.array([-1.0])
-        size = np.abs(_amplification(rates, h))
-        if float(size.max()) ** MODEL.steps > 2.0:
-            own = np.exp(np.maximum(h * rates.real, 0.0))
-            if float((size / own).max()) ** MODEL.steps > 2.0:
-                return True
+    with np.errstate(all="ignore"):
+        for s in dict.fromkeys(_SLOPES):
+            rates = s * symbol - 1.0 if s else np.array([-1.0])
+            size = np.abs(_amplification(rates, h))
+            if float(size.max()) ** MODEL.steps > 2.0:
+                own = np.exp(np.maximum(h * rates.real, 0.0))
+                if float((size / own).max()) ** MODEL.steps > 2.0:
+                    return True
     return False
 
 

@@ -24,9 +24,8 @@ from pdec.runtime.checks import (
 from pdec.runtime.generated import (
     MODEL,
     _coefficients_jvp,
-    _may_grow,
+    _guard,
     _penalty,
-    stability,
 )
 from pdec.runtime.numpy_driver import (
     _final_state,
@@ -43,8 +42,6 @@ from pdec.runtime.numpy_driver import (
 from pdec.runtime.types import (
     Array,
     Arrays,
-    StabilityError,
-    StabilityWarning,
     State,
     Variable,
 )
@@ -108,7 +105,7 @@ def forward(
     run = _prepare(p, z0, inputs)
     if until is not None and not 0.0 <= until < math.inf:
         raise ValueError(f"until is {until!r}, expected a tolerance, a number >= 0")
-    _guard(p, run.c, check)
+    _guard(p, run, check)
     if until is not None:
         z, step, reached = _settled_state(run, float(until))
         _warn_unless_finite(run, z)
@@ -264,7 +261,7 @@ def value_and_grad(
     entries, slots = _check_wrt(wrt), _slots(checkpoint)
     run = _prepare(p, z0, inputs)
     targets = _check_targets(y, run.dtype, run.batch)
-    _guard(p, run.c, check)
+    _guard(p, run, check)
     losses, grads = _loss_gradients(run, targets, slots)
     _warn_unless_finite(run, {"loss": losses})
     chosen = {entry: grads[entry] for entry in entries}
@@ -319,48 +316,3 @@ def _draw(variable: Variable, rng: np.random.Generator) -> Array:
         matrix = a * np.eye(rows, columns).reshape(rows, columns, *(1 for _ in rest))
         return np.broadcast_to(matrix, variable.shape).copy()
     return np.full(variable.shape, a)
-
-
-def _guard(p: Arrays, c: Arrays, check: str) -> None:
-    """Refuse, or warn of, a run that is numerically unstable.
-
-    A quick look settles most cases: only where it finds too much growth is the verdict
-    worked out.
-    """
-    if check not in ("raise", "warn", "off"):
-        raise ValueError(f'check is {check!r}, expected "raise", "warn" or "off"')
-    if check == "off" or (check == "warn" and _WARNED) or not _may_grow(c):
-        return
-    report = _remembered("verdict", p, lambda: stability(p))
-    known = report.basis == "exact"
-    report = stability(p) if known else report
-    if report.numerical != "unstable":
-        return
-    if not (known and check == "raise") and report.basis in _WARNED:
-        return
-    text = f"{MODEL.name}: this run {'is' if known else 'may be'} numerically unstable"
-    text += f'. Pass check="off" to run it all the same.\n{report}'
-    if known and check == "raise":
-        raise StabilityError(text)
-    _WARNED.add(report.basis)
-    warnings.warn(text, StabilityWarning, stacklevel=3)
-
-
-def _remembered(what: str, p: Arrays, look: Callable[[], Any]) -> Any:
-    """Return what a look at the parameters found, of late: in training they creep.
-
-    It is made anew where a parameter has moved by more than a hundredth of its largest
-    entry since the last one, and at each sixteenth call.
-    """
-    calls, at, found = _LOOKS.get(what, (0, {}, None))
-    if calls % 16 == 0 or any(abs(p[n] - x).max() > far for n, (x, far) in at.items()):
-        at = {name: (x.copy(), 0.01 * abs(x).max()) for name, x in p.items()}
-        calls, found = 0, look()
-    _LOOKS[what] = (calls + 1, at, found)
-    return found
-
-
-_LOOKS: dict[str, tuple[int, dict[str, tuple[Array, Any]], Any]] = {}
-
-# the bases of the verdicts that were warned of: once for each is enough in training
-_WARNED: set[str] = set()

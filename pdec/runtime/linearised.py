@@ -41,6 +41,7 @@ class _Linearised:
     rigorous: bool  # whether the slopes, or the rates, hold at every state
     about: str  # the state that it is taken at, "" where it holds at every one
     times: int = 1  # of so many steps and samples, the rows of one after the other
+    ordered: bool = True  # whether these are all steps in their order, or alike
     within: bool = True  # whether any row reads no ghost cells
 
 
@@ -65,12 +66,14 @@ def _judged(c: Arrays, state: State, inputs: Mapping[str, Array] | None) -> _Lin
     # [feature: timed]
     times = MODEL.steps
     # [end]
+    ordered = True
     exact = uniform and periodic
     # [end]
     # [feature: not layer]
     about, samples = _samples(c, state, inputs)
     each = [_jacobian_rows(n, c, *sample) for sample in samples for n in _JUDGED]
     rate, times = float(_clock(c)[1]), len(each)
+    ordered = times == 1 or (len(samples) == 1 and times == MODEL.steps)
     walled = {
         place: np.concatenate([rows[place] for rows in each]) / rate
         for place in each[0]
@@ -90,7 +93,9 @@ def _judged(c: Arrays, state: State, inputs: Mapping[str, Array] | None) -> _Lin
     about = "" if rigorous else about
     # [end]
     modes = _modes_of(rows, slopes, exact)
-    return _Linearised(rows, walled, modes, slopes, rigorous, about, times, within)
+    return _Linearised(
+        rows, walled, modes, slopes, rigorous, about, times, ordered, within
+    )
 
 
 # [feature: jacobian]
@@ -139,7 +144,7 @@ def _samples(
     return about, found
 
 
-def _smooth(rows: _Rows, times: int) -> bool:
+def _smooth(rows: _Rows) -> bool:
     """Tell whether frozen coefficients can be relied on: periodic and smooth ones.
 
     From cell to cell they change by less than a fifth of their size.
@@ -149,35 +154,74 @@ def _smooth(rows: _Rows, times: int) -> bool:
     space = tuple(size for size, _, _ in _AXES)
     largest = max(float(np.abs(a).max()) for a in rows.values()) + 1e-300
     for a in rows.values():
-        if len(a) == times * math.prod(space):
-            full = a.reshape(times, *space, *a.shape[1:])
-            for axis in range(1, 1 + len(space)):
-                jump = np.abs(full - np.roll(full, 1, axis))
-                if float(jump.max()) > 0.2 * largest:
-                    return False
+        full = a.reshape(*space, *a.shape[1:]) if len(a) > 1 else a
+        for axis in range(len(space) if len(a) > 1 else 0):
+            jump = np.abs(full - np.roll(full, 1, axis))
+            if float(jump.max()) > 0.2 * largest:
+                return False
     return True
 
 
-def _dense(found: _Linearised, most: int = 256) -> Array | None:
-    """Return the matrix of all rows, unless it is large or one of many.
+def _dense(found: _Linearised, most: int) -> tuple[Array, bool] | None:
+    """Return the matrices of all rows, (steps, n, n), and whether of the whole grid.
 
-    What a step treats apart stands one above the other.
+    n is at most `most`: cells far from walls are left out along axes on which they are
+    all alike, which leaves what walls do to a step as it is. None where too many are
+    left, and where the rows are not those of the steps in their order. What a step
+    treats apart stands one above the other.
     """
-    rows = found.walled
-    space = [size for size, _, _ in _AXES]
-    cells, (height, width) = math.prod(space), next(iter(rows.values())).shape[-2:]
-    if cells * width > most or found.times > 1:
+    times, space = found.times, tuple(size for size, _, _ in _AXES)
+    height, width = next(iter(found.walled.values())).shape[-2:]
+    full = {}
+    for place, a in found.walled.items():
+        shape = [times if len(a) > 1 else 1, *space, height, width]
+        if len(a) <= times:  # alike in all cells
+            shape[1:-2] = [1 for _ in space]
+        full[place] = np.broadcast_to(
+            a.reshape(shape), (times, *space, height, width)
+        )
+    kept = _kept(full, most // width)
+    if math.prod(map(len, kept)) * width > most or not found.ordered:
         return None
-    A = np.zeros((cells, height, cells, width))
-    index = np.indices(space).reshape(len(space), -1)
-    for place, a in rows.items():
-        ahead = index + np.asarray(place)[:, None]
+    cells = math.prod(map(len, kept))
+    A = np.zeros((times, cells, height, cells, width))
+    index = np.indices([len(k) for k in kept]).reshape(len(space), -1)
+    for place, a in full.items():
+        ahead = index + np.asarray(place, int).reshape(-1, 1)
         inside = np.ones(cells, bool)
-        for axis, (size, _, wraps) in enumerate(_AXES):
-            inside &= wraps | ((ahead[axis] >= 0) & (ahead[axis] < size))
-            ahead[axis] %= size
-        column = np.ravel_multi_index(tuple(ahead), tuple(space))
+        for axis, ((_, _, wraps), k) in enumerate(zip(_AXES, kept, strict=True)):
+            inside &= wraps | ((ahead[axis] >= 0) & (ahead[axis] < len(k)))
+            ahead[axis] %= len(k)
+        column = np.ravel_multi_index(tuple(ahead), [len(k) for k in kept])
+        chosen = a[:, *np.ix_(*kept)].reshape(times, cells, height, width)
         row = np.flatnonzero(inside)
-        A[row, :, column[row], :] += np.broadcast_to(a, (cells, height, width))[row]
-    blocks = A.reshape(cells, -1, width, cells * width).swapaxes(0, 1)
-    return blocks.reshape(-1, cells * width)
+        A[:, row, :, column[row], :] += chosen[:, row].swapaxes(0, 1)
+    blocks = A.reshape(times, cells, -1, width, cells * width).swapaxes(1, 2)
+    whole = cells == math.prod(space)
+    return blocks.reshape(times, -1, cells * width), whole
+
+
+def _kept(rows: _Rows, most: int) -> list[Array]:
+    """Return the cells along each axis, few enough if those amid walls are alike."""
+    kept = [np.arange(size) for size, _, _ in _AXES]
+    reach = [max(abs(place[k]) for place in rows) for k in range(len(kept))]
+    alike = []
+    for axis, r in enumerate(reach):
+        inner = (slice(None),) * (1 + axis) + (slice(r, len(kept[axis]) - r),)
+        spread = [
+            np.ptp(a[inner], 1 + axis).max() / (np.abs(a).max() + 1e-300)
+            for a in rows.values()
+            if len(kept[axis]) > 2 * r + 1
+        ]
+        alike.append(bool(spread) and max(spread) <= 1e-12)
+    while math.prod(map(len, kept)) > most:
+        sizes = [
+            len(k) if same and len(k) // 2 > 2 * r + 2 else 0
+            for k, same, r in zip(kept, alike, reach, strict=True)
+        ]
+        if not any(sizes):
+            break
+        axis = int(np.argmax(sizes))
+        half = (len(kept[axis]) // 2 + 1) // 2
+        kept[axis] = np.concatenate([kept[axis][:half], kept[axis][-half:]])
+    return kept

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from typing import Any
 
 import numpy as np
 
 from pdec.runtime.certificates import _row_sums
 from pdec.runtime.generated import (
+    _AXES,
+    _FOURTH,
     _LARGEST,
     _ORDERS,
     _QUANTITY,
@@ -17,9 +19,10 @@ from pdec.runtime.generated import (
     _effective,
     _whole,
 )
+from pdec.runtime.judging import _Verdict, _verdict
 from pdec.runtime.linearised import _judged, _Linearised
-from pdec.runtime.spectrum import _Growth, _growth, _Modes
-from pdec.runtime.types import Arrays
+from pdec.runtime.spectrum import _Modes
+from pdec.runtime.types import Array, Arrays
 
 # --- what the verdict means ----------------------------------------------------------
 
@@ -42,32 +45,50 @@ def _limiting(modes: _Modes, cell: int, mode: int, slope: float) -> str:
 
 
 def _ill_posed(found: _Linearised, growth: float) -> bool:
-    """Tell whether the leading even derivative has the wrong sign.
+    """Tell whether the leading even derivative has the wrong sign in some direction.
 
-    Its coefficient is a moment of the stencil, Σ_m a_m m^K / K! for order K, and must
-    be positive for K = 2, negative for K = 4, …: in every direction of the components.
-    A smaller slope of the other sign, like those of gelu, counts where it makes grow.
+    That of order K along k is the moment Σ_m a_m (m·k)^K of the stencil, less what the
+    lower orders' stencils have of it. It must not be negative for K = 2, nor positive
+    for K = 4, for any of the components. A smaller slope of the other sign, like those
+    of gelu, counts where it makes grow.
     """
     slopes = found.slopes
     if growth <= 1e-12:
         slopes = (max(slopes, key=lambda s: (abs(s), s)),) * 2
-    for axis, order in enumerate(_ORDERS):
-        if order == 0:
-            continue
-        moment: Any = 0.0
+    scale = max(float(np.abs(a).max()) for a in found.rows.values())
+    for k in _directions(found):
+        second, fourth = 0.0 * found.rows[(0,) * len(k)], 0.0
         for place, a in found.rows.items():
-            moment = moment + a * place[axis] ** order
-        scale = max(float(np.abs(a).max()) for a in found.rows.values())
+            step = float(np.dot(place, k))
+            second = second + a * step**2
+            mixed = step * float(np.dot(place, k**3)) if _FOURTH else 0.0
+            fourth = fourth + a * (step**4 - mixed)
+        wide = max(_ORDERS) >= 4 and float(np.abs(fourth).max()) > 1e-9 * scale
+        leading = fourth if wide else -second
         # [feature: matrix]
-        moment = _whole(moment)
+        leading = _whole(leading)
         # [end]
-        own = np.linalg.eigvals(moment).real * (-1.0) ** (order // 2)
+        own = np.linalg.eigvals(leading).real
         # [feature: layer]
         own = np.max([s * own for s in slopes], axis=0)
         # [end]
         if float(own.max()) > 1e-9 * scale:
             return True
     return False
+
+
+def _directions(found: _Linearised) -> list[Array]:
+    """Return directions in which a quadratic form of two axes that is not >= 0 shows."""
+    if max(_ORDERS, default=0) < 2:
+        return []
+    sizes = []
+    for axis in range(len(_AXES)):
+        second = sum(a * place[axis] ** 2 for place, a in found.rows.items())
+        sizes.append(1.0 / math.sqrt(max(float(np.abs(second).max()), 1e-300)))
+    signs = itertools.product((0.0, 1.0, -1.0), repeat=len(sizes))
+    known = [1.0 if size > 1e100 else size for size in sizes]
+    ways = [np.multiply(sign, known) for sign in signs if any(sign)]
+    return [way / np.abs(way).max() for way in ways]
 
 
 def _bound(h: float) -> float | None:
@@ -117,59 +138,69 @@ def _adjoint_growth(found: _Linearised, h: float) -> float:
 
 
 def _advice(
-    p: Arrays, h: float, numerical: str, growth: _Growth, largest: float, modes: _Modes
+    p: Arrays, h: float, verdict: _Verdict, intrinsic: str, largest: float, size: int
 ) -> str:
     """Return what to do."""
-    if numerical == "stable":
-        if growth.hidden:
+    if verdict.numerical == "unknown":
+        return "not proven: stability(…, run=True) multiplies the steps out"
+    if verdict.numerical == "stable":
+        if verdict.growth.hidden:
             return (
                 f"a smaller {_QUANTITY}: the scheme damps what the equation makes grow"
             )
-        if growth.own > 1e-12:
+        if intrinsic == "ill-posed":
+            return (
+                "nothing to do on this grid; on finer ones the leading even derivative "
+                "must damp: its sign, or fewer moments"
+            )
+        if intrinsic == "growth":
             return "the steps follow the growth of the equation: nothing to do"
         return "nothing to do"
-    if numerical == "unknown":
-        return "not proven: stability(…, run=True) multiplies the steps out"
-    if largest and h > largest:
-        words = [f"{_QUANTITY} ≤ {largest:.4g}"]
-    elif largest:
-        words = [f"a smaller {_QUANTITY}"]
-    else:
-        words = [f"no {_QUANTITY} is stable"]
+    words = [f"no {_QUANTITY} is stable"]
+    if largest:
+        words = [f"{_QUANTITY} ≤ {_rounded(min(largest, h), 4):.4g}"]
     # [feature: explicit]
     words.append("scheme implicit")
     # [end]
-    if modes.symbol.size <= 2e4:  # else it would take long to find them
+    if size <= 2e4:  # else it would take long to find them
         words += _cures(p, h)
     return "; or ".join(words)
+
+
+def _rounded(x: float, digits: int) -> float:
+    """Return x rounded towards zero."""
+    unit = 10.0 ** (math.floor(math.log10(abs(x))) - digits + 1) if x else 1.0
+    return math.trunc(x / unit * (1.0 + 1e-12)) * unit
 
 
 def _cures(p: Arrays, h: float) -> list[str]:
     """Return for each parameter that can cure a run alone the value that does."""
     found = []
     for name, value in p.items():
-        if np.any(value) and _stable_at({**p, name: 0.0 * value}, h):
-            low, high = 0.0, 1.0
-            for _ in range(12):
-                middle = 0.5 * (low + high)
-                stable = _stable_at(
-                    {**p, name: (middle * value).astype(value.dtype)}, h
-                )
-                low, high = (middle, high) if stable else (low, middle)
+        if not np.any(value) or not _stable_at({**p, name: 0.0 * value}, h):
+            continue
+        low, high = 0.0, 1.0
+        for _ in range(12):
+            middle = 0.5 * (low + high)
+            stable = _stable_at({**p, name: (middle * value).astype(value.dtype)}, h)
+            low, high = (middle, high) if stable else (low, middle)
+        whole = 1.0 if np.ndim(value) else float(value)
+        amount = _rounded(low * whole, 3)
+        if abs(amount) < 0.999 * abs(whole):
             spelling = MODEL.params[name].spelling
-            sign = "≤" if np.ndim(value) or float(value) > 0.0 else "≥"
-            amount = f"{low:.3g} {spelling}" if np.ndim(value) else f"{low * value:.3g}"
-            found.append(f"{spelling} {sign} {amount}")
+            sign = "≤" if whole > 0.0 else "≥"
+            unit = f" {spelling}" if np.ndim(value) else ""
+            found.append(f"{spelling} {sign} {amount:.3g}{unit}")
     return found
 
 
 def _stable_at(p: Arrays, h: float) -> bool:
-    """Tell whether no mode grows for these parameters."""
+    """Tell whether these parameters are stable."""
     c = {name: value.astype(np.float64) for name, value in p.items()}
     try:
         with np.errstate(all="ignore"):
             _coefficients(c)
             found = _judged(c, None, None)
-            return found.rigorous and _growth(found.modes, h).excess <= 1e-12
+            return found.rigorous and _verdict(found, h, 48).numerical == "stable"
     except np.linalg.LinAlgError:  # the model divides by what was tried
         return False

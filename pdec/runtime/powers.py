@@ -1,23 +1,21 @@
-"""The steps multiplied out, on request: the largest ‖Mⁿ‖, and the spectral radius."""
+"""The steps multiplied out: their growth, and that of the equation itself."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
+from pdec.runtime.checks import _by_name
 from pdec.runtime.generated import (
-    _CELLS,
-    _SHARED,
     MODEL,
     _amplification,
     _polynomials,
-    _step,
-    _step_jvp,
-    _step_vjp,
+    _whole,
 )
-from pdec.runtime.jacobian import _at_state
-from pdec.runtime.types import Array, Arrays
+from pdec.runtime.interface import jvp, vjp
+from pdec.runtime.types import Array, Arrays, State
 
 # --- the steps multiplied out --------------------------------------------------------
 
@@ -44,57 +42,134 @@ def _polynomial(coefficients: tuple[float, ...], J: Array) -> Array:
 
 
 # [end]
+def _beyond(A: Array, slopes: tuple[float, float], h: float) -> tuple[float, float]:
+    """Return the largest ‖Mⁿ‖₂ of the run, and ln of its ratio to the equation's own.
+
+    A is a stack of operators, (operators, steps, n, n), with one step for a run whose
+    steps are alike; the largest of them counts. Where M is not normal a run may grow
+    before it decays, or without end while no eigenvalue leaves the unit circle
+    (Trefethen & Embree 2005, chapter 14). The equation's own is the largest ‖exp(t J)‖₂
+    within the run.
+    """
+    largest, excess = 1.0, 0.0
+    for s in dict.fromkeys(slopes):
+        J = s * A
+        # [feature: layer]
+        J = J - np.eye(J.shape[-1])
+        # [end]
+        size = _largest_powers(_step_matrix(J, h), 1)
+        # [feature: matrix]
+        J = _whole(J)
+        # [end]
+        own, parts = _exponentials(h * J)
+        with np.errstate(all="ignore"):
+            ratio = size / np.maximum(_largest_powers(own, parts), 1.0)
+        largest = max(largest, float(size.max()))
+        excess = max(excess, math.log(max(float(np.nan_to_num(ratio).max()), 1.0)))
+    return largest, excess
+
+
+def _exponentials(J: Array) -> tuple[Array, int]:
+    """Return exp(J / parts) of each matrix, by Taylor's series, and the parts."""
+    size = float(np.linalg.norm(J, axis=(-2, -1)).max())
+    halvings = max(2 + math.frexp(size)[1], 0)
+    short = total = np.broadcast_to(np.eye(J.shape[-1]), J.shape)
+    for k in range(8, 0, -1):
+        total = short + J @ total / (2.0**halvings * k)
+    if J.shape[1] == 1:
+        return total, 1 << halvings
+    for _ in range(halvings):
+        total = total @ total
+    return total, 1
+
+
+def _largest_powers(M: Array, parts: int) -> Array:
+    """Return of each operator the largest ‖Mⁿ‖₂ in the run, of parts times its steps.
+
+    Where the steps are alike, n = 1, 2, 3, 4, 6, 8, 12, … and the last one are tried.
+    """
+    steps, power = parts * MODEL.steps, M[:, 0]
+    found = _norms(power)
+    with np.errstate(all="ignore"):
+        if M.shape[1] > 1:
+            for n in range(1, M.shape[1]):
+                power = M[:, n] @ power
+                found = np.maximum(found, _norms(power))
+            return found
+        last, n = power, 1
+        for bit in bin(steps)[3:]:
+            last = last @ last
+            last = last @ M[:, 0] if bit == "1" else last
+        while 2 * n <= steps:
+            square = power @ power
+            found = np.maximum(found, _norms(square))
+            if 3 * n <= steps:
+                found = np.maximum(found, _norms(square @ power))
+            power, n = square, 2 * n
+        return np.asarray(np.maximum(found, _norms(last)))
+
+
+def _norms(M: Array) -> Array:
+    """Return ‖M‖₂ of each matrix, inf where it is not finite."""
+    finite = np.asarray(np.isfinite(M).all(axis=(1, 2)))
+    scale = np.maximum(
+        np.abs(np.where(finite[:, None, None], M, 1.0)).max(axis=(1, 2)), 1e-300
+    )
+    unit = np.where(finite[:, None, None], M, 0.0) / scale[:, None, None]
+    largest = np.linalg.eigvalsh(np.conj(unit.swapaxes(1, 2)) @ unit)[:, -1]
+    return np.where(finite, scale * np.sqrt(np.maximum(largest, 0.0)), math.inf)
+
+
 def _powers_of(M: Array) -> tuple[float, float]:
-    """Return the largest ‖Mⁿ‖₂ over the steps of a run, and the spectral radius."""
-    largest, power = 1.0, np.eye(len(M))
-    for _ in range(MODEL.steps):
-        power = power @ M
-        size = float(np.linalg.norm(power))  # ‖·‖₂ is at most Frobenius' norm
-        if not np.isfinite(size):
-            return float("inf"), float(np.abs(np.linalg.eigvals(M)).max())
-        if size > largest:
-            largest = max(largest, float(np.linalg.norm(power, 2)))
-    return largest, float(np.abs(np.linalg.eigvals(M)).max())
+    """Return the largest ‖Mⁿ‖₂ over the steps, (steps, n, n), and ρ of their product.
+
+    ρ is that of one step where all are alike.
+    """
+    largest, power = 1.0, np.eye(M.shape[-1])
+    with np.errstate(all="ignore"):
+        for n in range(MODEL.steps):
+            power = M[n % len(M)] @ power
+            size = float(np.linalg.norm(power))  # ‖·‖₂ is at most Frobenius' norm
+            if not np.isfinite(size):
+                largest = math.inf
+                break
+            if size > largest:
+                largest = max(largest, float(np.linalg.norm(power, 2)))
+    once = M[0] if len(M) == 1 else power
+    finite = bool(np.isfinite(once).all())
+    return largest, float(np.abs(np.linalg.eigvals(once)).max()) if finite else math.inf
 
 
-def _gain(c: Arrays, state: Arrays, inputs: Arrays, times: int = 30) -> float:
-    """Return ‖Mᴸ‖₂ of the run from a state, by power iteration on its tangent."""
-    v, along = _at_state(state, inputs, 1), []
-    v |= {f"{name}_next": np.zeros_like(v[name]) for name in _CELLS}
-    for n in range(MODEL.steps):
-        _step(n, c, v)
-        along.append({name: a.copy() for name, a in v.items()})
-        _turn(v)
-    c_dot = {name: np.zeros_like(a) for name, a in c.items()}
-    c_bar = {name: np.zeros(shape) for name, shape in _SHARED.items()}
+# [feature: not initial]
+def _gain(p: Arrays, state: State, inputs: Mapping[str, Array] | None) -> float:
+    """Return ‖Mᴸ‖₂ of the run from a state, by 30 power iterations on jvp and vjp."""
+    z = {n: np.zeros((1, *x.shape)) for n, x in MODEL.fields.items()}
+    z = z if state is None else _by_name(state, MODEL.fields, "state")
+    x = {n: np.zeros(x.shape) for n, x in MODEL.inputs.items()} | dict(inputs or {})
+    p = {name: value.astype(np.float64) for name, value in p.items()}
     rng, size = np.random.default_rng(0), 0.0
-    u = {
-        name: rng.standard_normal(v[name][cells].shape)
-        for name, cells in _CELLS.items()
-    }
-    for _ in range(times):
-        length = math.sqrt(sum(float(np.vdot(x, x)) for x in u.values()))
+    _, pullback = vjp(p, _one(z), inputs=x, wrt=("z0",))
+    u = {n: rng.standard_normal(a.shape) for n, a in z.items()}
+    for _ in range(30):
+        length = _length_of(u)
         if not 0.0 < length < math.inf:
             return length
-        v_dot = {name: np.zeros_like(a) for name, a in v.items()}
-        for name, cells in _CELLS.items():
-            v_dot[name][cells] = u[name] / length
-        for n, v in enumerate(along):
-            _step_jvp(n, c, v, c_dot, v_dot)
-            _turn(v_dot)
-        moved = {name: v_dot[name][cells] for name, cells in _CELLS.items()}
-        size = math.sqrt(sum(float(np.vdot(x, x)) for x in moved.values()))
-        v_bar = {name: np.zeros_like(a) for name, a in v.items()}
-        for name, cells in _CELLS.items():
-            v_bar[f"{name}_next"][cells] = moved[name]
-        for n in reversed(range(MODEL.steps)):
-            _step_vjp(n, c, along[n], c_bar, v_bar)
-            _turn(v_bar)
-        u = {name: v_bar[f"{name}_next"][cells] for name, cells in _CELLS.items()}
+        u = {n: a / length for n, a in u.items()}
+        moved = _by_name(jvp(p, _one(z), None, _one(u), inputs=x), MODEL.fields, "dz")
+        size = _length_of(moved)
+        u = _by_name(pullback(_one(moved)), MODEL.fields, "dz0")
     return size
 
 
-def _turn(v: Arrays) -> None:
-    """Let the fields after a step be those before the next one."""
-    for name in _CELLS:
-        v[name], v[f"{name}_next"] = v[f"{name}_next"], v[name]
+def _one(fields: Arrays) -> State:
+    """Return a single field bare."""
+    return fields if len(fields) > 1 else next(iter(fields.values()))
+
+
+def _length_of(u: Arrays) -> float:
+    """Return the 2-norm of some fields, inf where it is not finite."""
+    size = math.sqrt(sum(float(np.vdot(a, a)) for a in u.values()))
+    return size if math.isfinite(size) else math.inf
+
+
+# [end]

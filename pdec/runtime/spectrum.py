@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -118,8 +118,7 @@ def _rates(modes: _Modes) -> list[tuple[Any, Array]]:
     # [end]
 
 
-@dataclass(frozen=True)
-class _Growth:
+class _Growth(NamedTuple):
     """The mode that grows most: by excess over what the equation itself grows.
 
     own is the growth per step of the equation where it is largest; it is hidden where
@@ -138,9 +137,10 @@ def _growth(modes: _Modes, h: float) -> _Growth:
     """Return the worst growth per step: ln|G| - max(0, h Re rate) over the modes."""
     worst, own, hidden = _Growth(-math.inf, 0.0, 0, 0, 1.0), -math.inf, False
     for slope, rates in _rates(modes):
-        growth = h * rates.real
-        size = _factor_size(modes, rates, h)
-        excess = np.log(np.maximum(size, 1e-300)) - np.maximum(growth, 0.0)
+        growth, size = h * _own_rates(rates), _factor_size(modes, rates, h)
+        with np.errstate(all="ignore"):
+            excess = np.log(np.maximum(size, 1e-300)) - np.maximum(growth, 0.0)
+        excess = np.nan_to_num(excess, nan=math.inf, posinf=math.inf)
         own = max(own, float(growth.max()))
         hidden = hidden or bool(np.any((growth > 1e-9) & (size < 1.0 - 1e-9)))
         if float(excess.max()) > worst.excess:
@@ -148,21 +148,39 @@ def _growth(modes: _Modes, h: float) -> _Growth:
             s = slope[place] if np.ndim(slope) else slope
             cell, mode = int(place[0]), int(place[1])
             worst = _Growth(float(excess.max()), 0.0, cell, mode, float(s))
-    cell, mode, slope = worst.cell, worst.mode, worst.slope
-    return _Growth(worst.excess, own, cell, mode, slope, hidden)
+    return worst._replace(own=own, hidden=hidden)
+
+
+def _own_rates(rates: Array) -> Array:
+    """Return what each mode grows by itself; the largest where G mixes the rates."""
+    # [feature: matrix]
+    return np.asarray(rates.real.max(axis=-1, keepdims=True))
+    # [end]
+    # [feature: not matrix]
+    return rates.real
+    # [end]
 
 
 def _factor_size(modes: _Modes, rates: Array, h: float) -> Array:
-    """Return |G| of each rate."""
-    # [feature: matrix]
-    own = np.abs(np.linalg.eigvals(_amplification(modes.matrix, h)))
-    return np.broadcast_to(own.max(axis=-1, keepdims=True), rates.shape)
-    # [end]
-    # [feature: not matrix]
-    return np.abs(_amplification(rates, h))
-    # [end]
+    """Return |G| of each rate; the largest where G mixes the rates."""
+    with np.errstate(all="ignore"):
+        # [feature: matrix]
+        return _spectral_radius(_amplification(modes.matrix, h))[..., None]
+        # [end]
+        # [feature: not matrix]
+        return np.abs(_amplification(rates, h))
+        # [end]
 
 
+# [feature: matrix]
+def _spectral_radius(G: Array) -> Array:
+    """Return the largest |eigenvalue| of each matrix, inf where it is not finite."""
+    finite = np.isfinite(G).all(axis=(-2, -1))
+    own = np.linalg.eigvals(np.where(finite[..., None, None], G, 0.0))
+    return np.where(finite, np.abs(own).max(axis=-1), math.inf)
+
+
+# [end]
 def _wavelengths(modes: _Modes, mode: int) -> tuple[float, float]:
     """Return the wavelength of a mode, in cells and as a length."""
     angles = modes.theta[:, mode]
@@ -177,14 +195,26 @@ def _wavelengths(modes: _Modes, mode: int) -> tuple[float, float]:
 
 
 def _largest_steps(modes: _Modes) -> Array:
-    """Return for each cell the largest h with |G| <= 1 in its modes; 0 where none."""
-    limit = np.full(len(modes.symbol), math.inf)
+    """Return for each cell the largest h at which steps add no growth; 0 where none.
+
+    What decays by itself needs |G| <= 1; what grows by itself, |G| <= exp(h Re rate).
+    """
     # [feature: matrix]
-    return np.asarray(np.minimum(limit, _largest_of_matrices(modes)))
+    return np.full(len(modes.symbol), _largest_of_matrices(modes))
     # [end]
     # [feature: not matrix]
+    limit = np.full(len(modes.symbol), math.inf)
+    grows = np.zeros(len(limit), bool)
     for _, rates in _rates(modes):
         limit = np.minimum(limit, _steps_of(rates).min(axis=(1, 2)))
+        grows |= (rates.real > 1e-13 * np.abs(rates)).any(axis=(1, 2))
+    for share in (1.0 - 1e-9, 0.125, 0.015625) if grows.any() else ():
+        h = share * np.where(np.isinf(limit), 1.0, limit)[:, None, None]
+        for _, rates in _rates(modes):
+            with np.errstate(all="ignore"):
+                size = np.log(np.abs(_amplification(rates, h)))
+            excess = size - np.maximum(h * rates.real, 0.0)
+            limit = np.where((excess > 1e-12).any(axis=(1, 2)), 0.0, limit)
     return limit
     # [end]
 
@@ -193,13 +223,13 @@ def _largest_steps(modes: _Modes) -> Array:
 def _steps_of(rates: Array) -> Array:
     """Return the largest h with |1 + w rate| <= 1, w the Euler step that h stands for.
 
-    |1 + w r| <= 1  <=>  w <= -2 Re r/|r|².
+    |1 + w r| <= 1  <=>  w <= -2 Re r/|r|². Where Re r > 0 there is no bound.
     """
     room, size = -rates.real, np.abs(rates)
-    moving = size > 1e-12
+    still = 1e-13 * size
     with np.errstate(all="ignore"):
-        w = np.where(moving, 2.0 * room / size**2, math.inf)
-    return _lengths(np.where(moving & (room <= 1e-13 * size), 0.0, w))
+        w = np.where(np.abs(room) <= still, 0.0, 2.0 * room / size**2)
+    return _lengths(np.where((size <= 1e-12) | (room < -still), math.inf, w))
 
 
 def _lengths(w: Any) -> Array:
@@ -215,17 +245,16 @@ def _steps_of(rates: Array) -> Array:
     """Return the largest h with |G(h rate)| <= 1 up to it, 0 where there is none.
 
     The way to the edge of the region of stability depends on the rate's direction
-    alone. It is tabulated, and the least ones are found exactly.
+    alone. It is tabulated, and the least ones are found exactly. Where Re rate > 0
+    there is no bound.
     """
     size, flat = np.abs(rates), rates.ravel()
+    free = (size <= 1e-12) | (rates.real > 1e-13 * size)
     with np.errstate(all="ignore"):
-        angle = np.abs(np.angle(rates))
-        way = np.interp(angle, *_edges())
-        limit = np.where(way > 1e99, math.inf, way / size)
-    limit = np.where(size > 1e-12, limit, math.inf)
-    limit = np.where((size > 1e-12) & (rates.real > 1e-13 * size), 0.0, limit)
+        way = np.interp(np.abs(np.angle(rates)), *_edges())
+        limit = np.where(free | (way > 1e99), math.inf, way / size)
     near = np.argsort(limit.ravel())[:256]
-    near = near[(np.abs(flat[near]) > 1e-12) & (limit.ravel()[near] > 0.0)]
+    near = near[np.isfinite(limit.ravel()[near]) & (limit.ravel()[near] > 0.0)]
     if len(near):
         exact = _way_out(flat[near] / np.abs(flat[near])) / np.abs(flat[near])
         limit.ravel()[near] = exact
@@ -257,32 +286,42 @@ def _way_out(directions: Array) -> Array:
 # [end]
 # [feature: matrix]
 def _largest_of_matrices(modes: _Modes) -> float:
-    """Return the largest h up to which no eigenvalue of G leaves the unit circle.
+    """Return the largest h up to which no eigenvalue of G grows more than J's do.
 
-    The modes with the largest rates decide.
+    Steps between those of the fastest and the slowest mode are tried on modes of all
+    speeds, then the first that fails is narrowed down on all modes.
     """
-    size = np.abs(modes.symbol).max(axis=-1).ravel()
-    chosen = np.argsort(size)[-512:]
-    J = modes.matrix.reshape(-1, *modes.matrix.shape[-2:])[chosen]
-    scale = float(size.max())
-    if scale == 0.0:
+    J = modes.matrix.reshape(-1, *modes.matrix.shape[-2:])
+    speed = np.abs(modes.symbol).max(axis=-1).ravel()
+    own = np.maximum(modes.symbol.real.max(axis=-1).ravel(), 0.0)
+    moving = np.flatnonzero(speed > 1e-9 * speed.max(initial=0.0))
+    if not len(moving):
         return math.inf
+    ranked = moving[np.argsort(speed[moving])]
+    some = ranked[np.unique(np.linspace(0, len(ranked) - 1, 256).astype(int))]
 
-    def grows(h: float) -> bool:
-        own = np.abs(np.linalg.eigvals(_amplification(J, h)))
+    def grows(h: float, which: Array) -> bool:
+        with np.errstate(all="ignore"):
+            size = np.log(_spectral_radius(_amplification(J[which], h)))
         # double eigenvalues on the circle are found to half the digits only
-        return bool(own.max() > 1.0 + 1e-7)
+        return bool(np.any(size > h * own[which] + 1e-7))
 
-    steps = np.geomspace(0.02, 64.0, 120) / scale
-    first = next((n for n, h in enumerate(steps) if grows(h)), None)
-    if first is None:
-        return math.inf
+    last = max(64.0 / float(speed[ranked[0]]), 1e3 / float(speed[ranked[-1]]))
+    steps = np.geomspace(0.02 / float(speed[ranked[-1]]), last, 240)
+    first = next((n for n, h in enumerate(steps) if grows(h, some)), len(steps))
     if first == 0:
         return 0.0
-    low, high = float(steps[first - 1]), float(steps[first])
+    low, high = 0.0, math.inf
+    if first < len(steps):
+        low, high = float(steps[first - 1]), float(steps[first])
+    for h in steps[max(first - 8, 0) : first][::-1]:  # modes that were not tried
+        if grows(float(h), ranked):
+            low, high = 0.5 * float(h), float(h)
+    if math.isinf(high):
+        return math.inf
     for _ in range(60):
         middle = 0.5 * (low + high)
-        low, high = (low, middle) if grows(middle) else (middle, high)
+        low, high = (low, middle) if grows(middle, ranked) else (middle, high)
     return low
 
 

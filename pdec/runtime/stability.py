@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from pdec.runtime.certificates import _circle_step, _max_norm_step, _norm_step
 from pdec.runtime.checks import _check_params, _common_dtype
 from pdec.runtime.generated import (
-    _CONTRACTIVITY,
     _QUANTITY,
     MODEL,
     _clock,
     _coefficients,
 )
-from pdec.runtime.linearised import _dense, _judged, _Linearised, _samples, _smooth
+from pdec.runtime.judging import (
+    LARGE,
+    SMALL,
+    _largest_step,
+    _Verdict,
+    _verdict,
+    _worst,
+)
+from pdec.runtime.linearised import _dense, _judged, _Linearised
 from pdec.runtime.meaning import (
     _adjoint_growth,
     _advice,
@@ -28,14 +35,10 @@ from pdec.runtime.meaning import (
 from pdec.runtime.powers import _gain, _powers_of, _step_matrix
 from pdec.runtime.spectrum import (
     _factor_size,
-    _Growth,
-    _growth,
     _largest_steps,
-    _lengths,
     _rates,
     _wavelengths,
 )
-from pdec.runtime.transients import _beyond, _transient
 from pdec.runtime.types import Array, Arrays, State
 from pdec.runtime.waves import _largest_everywhere
 
@@ -161,8 +164,16 @@ def stability(
     _coefficients(c)
     h = float(_clock(c)[0]) if omega is None else float(omega)
     found = _judged(c, state, inputs)
-    powers, radius = _multiplied(c, h, found, state, inputs) if run else (None, None)
-    return _report(c, p, h, found, powers, radius)
+
+    def gain() -> float | None:
+        # [feature: not initial]
+        if MODEL.omega in p or math.isclose(h, float(_clock(c)[0]), rel_tol=1e-12):
+            own = {**p, str(MODEL.omega): np.asarray(h)} if MODEL.omega in p else p
+            return _gain(own, state, inputs)
+        # [end]
+        return None
+
+    return _report(p, h, found, gain if run else None)
 
 
 @dataclass(frozen=True)
@@ -208,67 +219,32 @@ def amplification(
     )
 
 
-def _multiplied(
-    c: Arrays,
-    h: float,
-    found: _Linearised,
-    state: State,
-    inputs: Mapping[str, Array] | None,
-) -> tuple[float, float | None]:
-    """Return the largest ‖Mⁿ‖ of the run, for a large grid ‖Mᴸ‖, and a radius."""
-    own = math.isclose(h, float(_clock(c)[0]), rel_tol=1e-12)
-    A = _dense(found, 256 if own else 2048)
-    if A is None and not own:
-        raise ValueError(
-            f"{MODEL.name}: {_QUANTITY} is a constant of the steps, and the grid too "
-            "large to multiply them out at another one; make it a parameter"
-        )
-    if A is None:
-        return max(_gain(c, *sample) for sample in _samples(c, state, inputs)[1]), None
-    # [feature: layer]
-    unit = np.eye(len(A))
-    each = [_powers_of(_step_matrix(s * A - unit, h)) for s in found.slopes]
-    # [end]
-    # [feature: not layer]
-    each = [_powers_of(_step_matrix(A, h))]
-    # [end]
-    return max(size for size, _ in each), max(radius for _, radius in each)
-
-
 def _report(
-    c: Arrays,
     p: Arrays,
     h: float,
     found: _Linearised,
-    powers: float | None,
-    radius: float | None,
+    run: Callable[[], float | None] | None,
 ) -> Stability:
-    """Put the verdict together."""
+    """Put the verdict together; run multiplies the steps out by running them."""
     modes = found.modes
-    growth = _growth(modes, h)
-    limits = _largest_steps(modes)
-    grid = float(limits.min())
-    step, certificate = _proven(found, h)
-    contractive = step > 0.0 and h <= step * (1.0 + 1e-12)
-    numerical, basis = _decided(found, growth, contractive, powers, h)
-    transient = None
-    # [feature: components]
-    if modes.exact:
-        transient, beyond = _transient(modes, h)
-        if numerical != "unstable" and beyond > math.log(2.0):
-            numerical = "marginal" if beyond <= math.log(1e3) else "unstable"
-    # [end]
+    verdict = _verdict(found, h, SMALL if run is None else LARGE)
+    powers = radius = None
+    if run is not None:
+        verdict, powers, radius = _multiplied(found, h, verdict, run)
+    growth, step = verdict.growth, verdict.proven
+    grid = _largest_step(found, verdict)
+    everywhere = min(grid, _largest_everywhere(found.rows, modes))
     theta = modes.theta[:, growth.mode]
     wavelength, length = _wavelengths(modes, growth.mode)
-    everywhere = min(grid, _largest_everywhere(found.rows, modes))
-    limit = _limiting(modes, growth.cell, growth.mode, growth.slope)
     intrinsic = "growth" if growth.own > 1e-12 else "none"
+    intrinsic = "ill-posed" if _ill_posed(found, growth.own) else intrinsic
+    size = modes.symbol.size
     return Stability(
-        numerical=numerical,
-        basis=basis,
-        intrinsic="ill-posed" if _ill_posed(found, growth.own) else intrinsic,
-        contractive=contractive,
-        certificate=certificate,
+        numerical=verdict.numerical,
+        basis=verdict.basis,
+        intrinsic=intrinsic,
+        contractive=verdict.contractive,
+        certificate=verdict.certificate,
         bound=_bound(h),
         quantity=_QUANTITY,
         omega=h,
@@ -280,107 +256,34 @@ def _report(
         length=length,
         growth=growth.excess,
         intrinsic_growth=growth.own,
-        limit=limit,
+        limit=_limiting(modes, growth.cell, growth.mode, growth.slope),
         about=found.about,
         adjoint=_adjoint_growth(found, h),
-        transient=transient,
+        transient=verdict.transient,
         powers=powers,
         radius=radius,
-        advice=_advice(p, h, numerical, growth, everywhere, modes),
+        advice=_advice(p, h, verdict, intrinsic, everywhere, size),
     )
 
 
-def _decided(
-    found: _Linearised,
-    growth: _Growth,
-    contractive: bool,
-    powers: float | None,
-    h: float,
-) -> tuple[str, str]:
-    """Return the flag of the steps, and how it is known."""
-    numerical = _flag(growth.excess)
-    if _is_exact(found):
-        return numerical, "exact"
-    if contractive:
-        return "stable", "certificate"
-    if powers is not None:
-        # [feature: components]
-        A = _dense(found)
-        if A is not None:  # the equation itself may make sums of waves grow
-            beyond = max(_beyond(A[None], found.slopes, h)[1] - 1e-9, 0.0)
-            if beyond <= math.log(2.0) and numerical == "stable":
-                return "stable", "powers"
-            return _flag(beyond / MODEL.steps), "powers"
-        # [end]
-        gain = math.log(max(powers, 1.0)) / MODEL.steps - max(growth.own, 0.0)
-        return _flag(gain - 1e-9), "powers"
-    smooth = _smooth(found.rows, found.times)
-    if not found.within or (numerical == "stable" and not smooth):
-        numerical = "unknown"  # frozen coefficients say nothing there
-    return numerical, "heuristic"
-
-
-def _flag(excess: float) -> str:
-    """Return the flag for an excess growth rate per step."""
-    if excess <= 1e-12:
-        return "stable"
-    return "marginal" if MODEL.steps * excess <= math.log(2.0) else "unstable"
-
-
-def _is_exact(found: _Linearised) -> bool:
-    """Tell whether the modes decide: alike in all cells, and for any slopes.
-
-    The slopes of cells and of channels differ from each other, which no single s stands
-    for; for one channel and slopes of one sign the ends of their range still decide.
-    """
-    low, high = found.slopes
-    alike = low == high or (found.modes.matrix.shape[-1] == 1 and low >= 0.0)
-    return found.modes.exact and found.rigorous and alike
-
-
-def _proven(found: _Linearised, h: float) -> tuple[float, str]:
-    """Return the largest h that a certificate proves to contract, and its name."""
-    # [feature: matrix]
-    return 0.0, ""
-    # [end]
-    # [feature: not matrix]
-    if not found.rigorous:
-        return 0.0, ""
-    best = _inherited(_max_norm_step(found.walled, found.slopes))
-    name = "maximum norm" if best else ""
-    # [feature: layer]
-    if found.modes.exact:
-        other = _inherited(_circle_step(found.modes))
-        if other > best:
-            best, name = other, "circle criterion"
-    # [end]
-    # [feature: not layer]
-    if found.modes.exact:
-        unit = np.eye(found.modes.matrix.shape[-1])
-        other = _inherited(_norm_step(found.modes.matrix + unit, 1.0, 0.0))
-        if other > best:
-            best, name = other, "2-norm"
-    # [end]
-    if h > best and not found.modes.exact:
-        A = _dense(found)
-        if A is not None:
-            low, high = found.slopes
-            # [feature: not layer]
-            A = A + np.eye(len(A))
+def _multiplied(
+    found: _Linearised, h: float, verdict: _Verdict, run: Callable[[], float | None]
+) -> tuple[_Verdict, float | None, float | None]:
+    """Return the verdict, the largest ‖Mⁿ‖ of a run, of a large grid ‖Mᴸ‖, and ρ."""
+    dense = _dense(found, LARGE)
+    if dense is not None and dense[1]:
+        each = []
+        for s in found.slopes:
+            J = s * dense[0]
+            # [feature: layer]
+            J = J - np.eye(J.shape[-1])
             # [end]
-            step = _norm_step(A[None], (low + high) / 2.0, (high - low) / 2.0)
-            other = _inherited(step)
-            if other > best:
-                best, name = other, "2-norm"
-    return best, name
-    # [end]
-
-
-def _inherited(w: float) -> float:
-    """Return the h up to which the scheme contracts where Euler steps do up to w."""
-    # [feature: effective]
-    return float(_lengths(w)) if w > 0.0 else 0.0
-    # [end]
-    # [feature: not effective]
-    return _CONTRACTIVITY * w if _CONTRACTIVITY > 0.0 < w else 0.0
-    # [end]
+            each.append(_powers_of(_step_matrix(J, h)))
+        return verdict, max(size for size, _ in each), max(own for _, own in each)
+    powers = run()
+    if powers is not None and verdict.basis == "heuristic":
+        flag = _worst(math.log(max(powers, 1.0)))
+        if flag != "stable" and verdict.growth.own > 1e-12:
+            flag = "unknown"  # the equation's own growth is not told apart
+        verdict = verdict._replace(numerical=flag, basis="powers")
+    return verdict, powers, None

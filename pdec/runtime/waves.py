@@ -21,7 +21,7 @@ from pdec.runtime.types import Array
 
 
 def _largest_everywhere(rows: _Rows, modes: _Modes) -> float:
-    """Return the largest h with |G| <= 1 for every θ, the grid's or not.
+    """Return the largest h that adds no growth at any θ, the grid's or not.
 
     Where there is not one axis, the grid's modes stand for all.
     """
@@ -57,7 +57,11 @@ def _three_point(rows: _Rows, s: float) -> float:
 
 
 def _cell_limit(d: Any, C: Any, p: Any) -> Array:
-    """Return the bound on w of each cell: 0 where none is stable, inf where any is."""
+    """Return the bound on w of each cell: 0 where none is stable, inf where any is.
+
+    Waves with P < 0 grow by themselves. Where P changes its sign those beside it, with
+    C > 0, have no bound on w but 0.
+    """
     d, C, p = np.broadcast_arrays(d, C, p)
     p = np.where(np.abs(p) < 1e-13, 0.0, p)
     with np.errstate(all="ignore"):
@@ -71,8 +75,10 @@ def _cell_limit(d: Any, C: Any, p: Any) -> Array:
         still = np.where(C > 0.0, 0.0, math.inf)
         spread = np.minimum(1.0 / (2.0 * d), 2.0 * d / C**2)
         limit = np.where(p == 0.0, np.where(d > 0.0, spread, still), limit)
-    limit = np.where((p < 0.0) | (p + 4.0 * d < 0.0), 0.0, limit)
-    return np.asarray(limit)
+        last = np.maximum(p, p + 4.0 * d)
+        turning = np.where(C > 0.0, 0.0, 2.0 / last)
+    growing = np.where(last <= 0.0, math.inf, turning)
+    return np.where((p < 0.0) | (p + 4.0 * d < 0.0), growing, limit)
 
 
 # [end]
@@ -94,18 +100,19 @@ def _wider(rows: _Rows, s: float) -> float:
     sine = 0.5 - 0.5 * Chebyshev([0.0, 0.0, 1.0])  # sin²θ
     D = N**2 + s**2 * sine * Chebyshev(odd).deriv() ** 2
     turning = (N.deriv() * D - N * D.deriv()).trim(1e-14).roots()
-    real = turning.real[np.abs(turning.imag) < 1e-6]
-    c = np.concatenate([[-1.0, 1.0], np.clip(real, -1.0, 1.0)])
-    n, size = N(c), D(c)
-    small = size < 1e-13 * max(1.0, float(np.abs(D.coef).max()))
-    # where both vanish, their ratio is that of their slopes
-    n, size = np.where(small, N.deriv()(c), n), np.where(small, D.deriv()(c), size)
-    scale = 1e-12 * max(1.0, float(np.abs(N.coef).max()))
-    if float(np.min(N(c))) < -scale:
-        return 0.0
+    real = [x.real[np.abs(x.imag) < 1e-6] for x in (turning, N.trim(1e-14).roots())]
+    c = np.concatenate([[-1.0, 1.0], np.clip(np.concatenate(real), -1.0, 1.0)])
+    # to so many digits are the sums known
+    scale = 1e-12 * max(1.0, float(np.abs(N.coef).sum()))
+    n = np.where(np.abs(N(c)) <= scale, 0.0, N(c))
+    size = np.where(D(c) <= scale**2, 0.0, D(c))
     with np.errstate(all="ignore"):
-        limit = np.where(size == 0.0, math.inf, 2.0 * n / size)
-    return max(float(np.min(limit)), 0.0)
+        # where both vanish, their ratio is that of their slopes, D' if not 0 / 0
+        noise = 1e-11 * float(np.abs(D.coef).sum())
+        slope = np.where(np.abs(D.deriv()(c)) <= noise, 0.0, D.deriv()(c))
+        both = np.where(slope == 0.0, math.inf, N.deriv()(c) / slope)
+        ratio = np.where((n == 0.0) & (size == 0.0), both, n / size)
+    return 2.0 * float(np.min(ratio[n >= 0.0], initial=math.inf))
 
 
 # [end]

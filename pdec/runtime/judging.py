@@ -1,0 +1,207 @@
+"""What is known of a step: by its modes, a certificate, its powers, or frozen cells."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from pdec.runtime.certificates import (
+    _circle_step,
+    _max_norm_step,
+    _norm_step,
+    _tight_steps,
+)
+from pdec.runtime.generated import (
+    _CONTRACTIVITY,
+    MODEL,
+    _whole,
+)
+from pdec.runtime.linearised import _dense, _Linearised, _smooth
+from pdec.runtime.powers import _beyond
+from pdec.runtime.spectrum import (
+    _Growth,
+    _growth,
+    _largest_steps,
+    _lengths,
+)
+from pdec.runtime.types import Array
+
+# --- judging a step ------------------------------------------------------------------
+
+SMALL, LARGE = 96, 1024  # matrices that are multiplied out unasked, and on request
+
+
+class _Verdict(NamedTuple):
+    """What is known of a step: the flag, its basis, a certificate and its Euler step.
+
+    transient is the largest ‖Mⁿ‖ of what was multiplied out: the modes of several
+    components, or all rows.
+    """
+
+    numerical: str
+    basis: str
+    growth: _Growth
+    proven: float
+    certificate: str
+    contractive: bool
+    transient: float | None = None
+    operators: Array | None = None  # those, where they decided
+
+
+def _verdict(found: _Linearised, h: float, most: int) -> _Verdict:
+    """Judge a step by the first that applies: modes, certificates, powers, freezing."""
+    growth = _growth(found.modes, h)
+    step, certificate = _proven(found, h, min(most, 256))
+    contractive = step > 0.0 and h <= step * (1.0 + 1e-12)
+    if step > 0.0 and not found.modes.exact:  # nothing grows by itself
+        growth = growth._replace(own=min(growth.own, 0.0))
+    flag = _flag(growth.excess)
+    verdict = _Verdict(flag, "exact", growth, step, certificate, contractive)
+    if _is_exact(found):
+        # [feature: components]
+        A = found.modes.matrix.reshape(-1, 1, *found.modes.matrix.shape[-2:])
+        transient, beyond = _beyond(A, found.slopes, h)
+        verdict = verdict._replace(transient=transient)
+        if FLAGS.index(_worst(beyond)) > FLAGS.index(flag):
+            verdict = verdict._replace(numerical=_worst(beyond), operators=A)
+        # [end]
+        return verdict
+    dense = _dense(found, most)
+    if dense is not None and dense[1] and step == 0.0:
+        growth = growth._replace(own=h * _fastest(dense[0], found.slopes))
+        verdict = verdict._replace(growth=growth)
+    if contractive:
+        return verdict._replace(numerical="stable", basis="certificate")
+    if dense is not None:
+        transient, beyond = _beyond(dense[0][None], found.slopes, h)
+        powers = _worst(beyond)
+        if powers == "marginal" and flag == "unstable":
+            powers = flag
+        A = dense[0][None]
+        return verdict._replace(
+            numerical=powers, basis="powers", transient=transient, operators=A
+        )
+    frozen = found.times == 1 and found.modes.matrix.shape[-1] == 1
+    if not found.within or (flag == "stable" and not (frozen and _smooth(found.rows))):
+        flag = "unknown"  # frozen coefficients say nothing there
+    return verdict._replace(numerical=flag, basis="heuristic")
+
+
+FLAGS = ("stable", "marginal", "unstable")
+
+
+def _flag(excess: float) -> str:
+    """Return the flag for an excess growth rate per step."""
+    if excess <= 1e-12:
+        return "stable"
+    return "marginal" if MODEL.steps * excess <= math.log(2.0) else "unstable"
+
+
+def _worst(beyond: float) -> str:
+    """Return the flag for ln of the growth over the run, norms being what they are."""
+    if beyond <= math.log(2.0):
+        return "stable"
+    return "marginal" if beyond <= math.log(1e3) else "unstable"
+
+
+def _is_exact(found: _Linearised) -> bool:
+    """Tell whether the modes decide: alike in all cells, and for any slopes.
+
+    The slopes of cells and of channels differ from each other, which no single s stands
+    for; for one channel and slopes of one sign the ends of their range still decide.
+    """
+    low, high = found.slopes
+    alike = low == high or (found.modes.matrix.shape[-1] == 1 and low >= 0.0)
+    return found.modes.exact and found.rigorous and alike
+
+
+def _fastest(A: Array, slopes: tuple[float, float]) -> float:
+    """Return the largest rate at which the equation grows, 0 where it is noise."""
+    rates = []
+    for s in slopes:
+        J = s * A
+        # [feature: layer]
+        J = J - np.eye(J.shape[-1])
+        # [end]
+        # [feature: matrix]
+        J = _whole(J)
+        # [end]
+        own = float(np.linalg.eigvals(J).real.max())
+        rates.append(own if abs(own) > 1e-9 * float(np.abs(J).max()) else 0.0)
+    return max(rates)
+
+
+def _largest_step(found: _Linearised, verdict: _Verdict) -> float:
+    """Return the largest step that adds no growth, 0 where there is none.
+
+    Where matrices decide, the largest found by bisection up to that of frozen cells.
+    """
+    frozen = float(_largest_steps(found.modes).min())
+    A = verdict.operators
+    if A is None:
+        return max(frozen, verdict.proven) if verdict.contractive else frozen
+
+    def stable(h: float) -> bool:
+        return _beyond(A, found.slopes, h)[1] <= math.log(2.0)
+
+    high = frozen
+    if high == 0.0 or math.isinf(high):
+        high = 64.0 / (1.0 + float(np.abs(A).sum(axis=-1).max()))
+    if stable(high):
+        return frozen if math.isinf(frozen) else high
+    low = 1e-3 * high
+    if not stable(low):
+        return 0.0
+    for _ in range(12):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if stable(middle) else (low, middle)
+    return low
+
+
+def _proven(found: _Linearised, h: float, most: int) -> tuple[float, str]:
+    """Return the largest h that a certificate proves to contract, and its name."""
+    # [feature: matrix]
+    return 0.0, ""
+    # [end]
+    # [feature: not matrix]
+    if not found.rigorous:
+        return 0.0, ""
+    steps = {"maximum norm": _max_norm_step(found.walled, found.slopes)}
+    low, high = found.slopes
+    if found.modes.exact:
+        # [feature: layer]
+        steps["circle criterion"] = _circle_step(found.modes)
+        # [end]
+        # [feature: not layer]
+        unit = np.eye(found.modes.matrix.shape[-1])
+        steps["2-norm"] = _norm_step(found.modes.matrix + unit, 1.0, 0.0)
+        # [end]
+    elif h > _inherited(steps["maximum norm"]):
+        dense = _dense(found, most)
+        if dense is not None and dense[1]:
+            A = dense[0]
+            # [feature: not layer]
+            A = A + np.eye(A.shape[-1])
+            # [end]
+            steps["2-norm"] = _norm_step(A, (low + high) / 2.0, (high - low) / 2.0)
+            # [feature: layer]
+            if len(A) == 1:
+                for name, w in _tight_steps(A[0], found.slopes).items():
+                    steps[name] = max(w, steps.get(name, 0.0))
+            # [end]
+    name = max(steps, key=lambda name: steps[name])
+    best = _inherited(steps[name])
+    return (best, name) if best > 0.0 else (0.0, "")
+    # [end]
+
+
+def _inherited(w: float) -> float:
+    """Return the h up to which the scheme contracts where Euler steps do up to w."""
+    # [feature: effective]
+    return float(_lengths(w)) if w > 0.0 else 0.0
+    # [end]
+    # [feature: not effective]
+    return _CONTRACTIVITY * w if _CONTRACTIVITY > 0.0 < w else 0.0
+    # [end]
