@@ -157,8 +157,9 @@ def test_growth_above_and_decay_below(scheme: str) -> None:
     seen = 0
     for _ in range(6):
         p = random_moments(rng, set(module.MODEL.params)) | {"omega": np.asarray(0.5)}
-        limit = module.stability(p).omega_max_grid
-        if limit is None or limit > 100.0:
+        report = module.stability(p)
+        limit = report.omega_max_grid
+        if limit is None or limit > 100.0 or report.intrinsic != "none":
             continue
         seen += 1
         p["omega"] = np.asarray(1.02 * limit)
@@ -283,7 +284,9 @@ def test_growth_of_the_equation_is_not_the_steps() -> None:
     module = layer(W0=1.2)
     report = module.stability(module.init_params())
     assert (report.numerical, report.intrinsic) == ("stable", "growth")
-    assert report.omega_max is None and report.bound == pytest.approx(1.0)
+    # s = 1 grows by itself, but for the shortest waves; s = 0 needs ω <= 2
+    assert report.omega_max == pytest.approx(2.0)
+    assert report.bound == pytest.approx(1.0)
     module = layer(W2=-1e-4)
     assert module.stability(module.init_params()).intrinsic == "ill-posed"
 
@@ -299,10 +302,10 @@ def test_the_report_ends_with_what_to_do() -> None:
     p = module.init_params()
     report = module.stability(p)
     words = str(report).splitlines()[-1]
-    assert words.startswith(
-        f"  ω ≤ {report.omega_max:.4g}; or scheme implicit; or W2 ≤"
-    )
-    cured = {**p, "W2": np.asarray(float(words.split()[-1]) * 0.999)}
+    assert words.startswith("  ω ≤ 0.4351; or scheme implicit; or W2 ≤")
+    assert 0.4351 <= report.omega_max < 0.4352
+    assert module.stability(p, omega=0.4351).numerical == "stable"
+    cured = {**p, "W2": np.asarray(float(words.split()[-1]))}
     assert module.stability(cured).numerical == "stable"
     assert report.limit == "diffusion number"
     assert (report.wavelength, report.length) == pytest.approx((2.0, 2.0 / 32.0))
@@ -404,9 +407,15 @@ def test_every_step_is_judged() -> None:
 def test_rows_of_steps_are_no_rows_of_cells() -> None:
     """With as many steps as cells the matrix of the run is still their product."""
     module = compiled(TIMED.format(param="param D(t)", rate="-(u - (0.5 u + D ∂²u))"))
-    p = {"D": np.asarray([0.1, 0.9] * 4)}
+    p = {"D": np.asarray([0.1, 1.9] * 4)}
     report = module.stability(p, run=True)
-    assert report.powers == pytest.approx(np.linalg.norm(assembled(module, p), 2))
+    laplacian = np.roll(np.eye(8), 1, 0) + np.roll(np.eye(8), -1, 0) - 2.0 * np.eye(8)
+    powers = [np.eye(8)]
+    for D in p["D"]:
+        powers.append((0.5 * np.eye(8) + D * laplacian) @ powers[-1])
+    assert np.allclose(powers[-1], assembled(module, p))
+    largest = max(np.linalg.norm(power, 2) for power in powers)
+    assert report.powers == pytest.approx(largest)
 
 
 def test_the_own_initial_state_is_judged() -> None:
@@ -504,21 +513,23 @@ def test_a_check_looks_once_while_parameters_creep() -> None:
     """Not at each call, yet at the first, and wherever a parameter has moved."""
     module = compiled(WALLED.format(n=12, walls="at x: z = 0", f="tanh(s)"))
     looks = []
-    module._modes_grow = lambda c, h, look=module._modes_grow: (
-        looks.append(h) or look(c, h)
-    )
+    module._may_grow = lambda run, look=module._may_grow: looks.append(0) or look(run)
     zero = dict.fromkeys(("W0", "W1"), np.zeros(12))
     p = {**zero, "W2": np.full(12, 1e-3), "omega": np.asarray(0.5)}
     for call in range(17):
         p["W2"] = p["W2"] * 1.0001
         module.forward(p, np.zeros((1, 12)))
         assert len(looks) == 1 + (call == 16)
+    steep = {**p, "W2": np.full(12, 0.1)}
     with pytest.warns(module.StabilityWarning):
-        module.forward({**p, "W2": np.full(12, 0.1)}, np.zeros((1, 12)))
-    module._LOOKS.clear()
-    module._WARNED.clear()
-    with pytest.warns(module.StabilityWarning):  # at the first call
-        module.forward({**p, "W2": np.full(12, 0.1)}, np.zeros((1, 12)))
+        module.forward(steep, np.zeros((1, 12)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(40):  # once is enough
+            module.forward(steep, np.zeros((1, 12)))
+        module.forward(p, np.zeros((1, 12)))
+    with pytest.warns(module.StabilityWarning):  # it was cured in between
+        module.forward(steep, np.zeros((1, 12)))
 
 
 def test_a_verdict_on_a_rough_grid_takes_no_seconds() -> None:
@@ -554,11 +565,7 @@ def test_powers_at_another_step(n: int, begins: bool, scheme: str) -> None:
     }
     M = assembled(twin, {**p, "omega": np.asarray(0.9)})
     report = module.stability({**p, "omega": np.asarray(0.2)}, omega=0.9, run=True)
-    if n == 300:
-        assert report.powers == pytest.approx(np.linalg.norm(M, 2), rel=2e-2)
-        assert report.powers <= np.linalg.norm(M, 2) * (1.0 + 1e-9)
-    else:
-        assert report.powers >= np.linalg.norm(M, 2) * (1.0 - 1e-9)
+    assert report.powers >= np.linalg.norm(M, 2) * (1.0 - 1e-9)
 
 
 def test_powers_beyond_the_equations_own() -> None:

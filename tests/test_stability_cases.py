@@ -89,7 +89,7 @@ def test_advice_says_what_to_do() -> None:
     p = stiff.init_params()
     text = str(stiff.stability(p))
     assert "unstable at ω = 0.5" in text
-    assert "ω ≤ 0.004994" in text.splitlines()[-1]
+    assert "ω ≤ 0.004993" in text.splitlines()[-1]
     assert "scheme implicit" in text.splitlines()[-1]
     assert stiff.stability(p, omega=0.004993).numerical == "stable"
     bounded = module(ROOT / "tests/cases/bistable.npde")

@@ -84,40 +84,23 @@ def _last(contracts: Callable[[float], bool], speed: float) -> float:
 
 
 # [feature: layer]
-def _tight_steps(A: Array, slopes: tuple[float, float]) -> dict[str, float]:
-    """Return what two norms that fit A prove for slopes that vary from cell to cell.
+def _tight_norm_step(A: Array, slope: float) -> float:
+    """Return the Euler step up to which a layer contracts in the 2-norm.
 
-    The maximum norm weighted by Perron's vector contracts if ρ(B) <= 1 for
-    B_ii = max |1 - w + w s A_ii|, B_ij = w max |s A_ij|. For slopes in [0, σ], with
-    K = σ A, the 2-norm does if ‖w (1 - w) 1 + q K‖² <= w (2 - w)(2 q - w²) for some q:
-    the S-procedure on f (f - K z) <= 0 in each cell (Yakubovich 1971).
+    The slopes are in [0, slope] and may differ from cell to cell. With K = slope A the
+    condition is ‖w (1 - w) 1 + q K‖² <= w (2 - w)(2 q - w²) for some q: the S-procedure
+    on f (f - K z) <= 0 in each cell (Yakubovich 1971).
     """
-    unit, own = np.eye(len(A)), np.diagonal(A)
-    around = np.abs(A - np.diag(own)) * max(map(abs, slopes))
+    unit, K = np.eye(len(A)), slope * A
 
-    def weighted(w: float) -> bool:
-        d = np.max([np.abs(1.0 - w + w * s * own) for s in slopes], axis=0)
-        return _radius(np.diag(d) + w * around) < 1.0 - 1e-10
+    def contracts(w: float) -> bool:
+        for q in np.maximum(w * np.geomspace(0.26, 32.0, 14), 0.501 * w * w):
+            size = np.linalg.norm(w * (1.0 - w) * unit + q * K, 2)
+            if size**2 <= w * (2.0 - w) * (2.0 * q - w * w) * (1.0 + 1e-12):
+                return True
+        return False
 
-    speed = max(1.0 - s * float(own.min() if s > 0.0 else own.max()) for s in slopes)
-    found = {"weighted maximum norm": _last(weighted, speed)}
-    if slopes[0] == 0.0 < slopes[1]:
-        K = slopes[1] * A
-
-        def fits(w: float) -> bool:
-            for q in np.maximum(w * np.geomspace(0.26, 32.0, 14), 0.501 * w * w):
-                size = np.linalg.norm(w * (1.0 - w) * unit + q * K, 2)
-                if size**2 <= w * (2.0 - w) * (2.0 * q - w * w) * (1.0 + 1e-12):
-                    return True
-            return False
-
-        found["2-norm"] = _last(fits, max(1.0, _radius(unit - K)))
-    return found
-
-
-def _radius(A: Array) -> float:
-    """Return the spectral radius."""
-    return float(np.abs(np.linalg.eigvals(A)).max())
+    return _last(contracts, max(1.0, float(np.abs(np.linalg.eigvals(unit - K)).max())))
 
 
 # [end]

@@ -64,19 +64,19 @@ def _guard(p: Arrays, run: _Run, check: str) -> None:
         _WATCH.warned.clear()
         return
     _WATCH.rest -= 1
-    refused = check == "raise" and "exact" in _WATCH.warned
-    if _WATCH.rest > 0 or (_WATCH.warned and not refused):
+    refuses = check == "raise" and "exact" in _WATCH.warned
+    if _WATCH.rest > 0 or (_WATCH.warned and not refuses):
         return
     report = stability(p, state=_first_state(run), inputs=_first_inputs(run))
     known = report.basis == "exact"
     if report.numerical not in ("unstable", "unknown"):
         _WATCH.rest, _WATCH.pause = _WATCH.pause, min(2 * _WATCH.pause, 1024)
         return
-    _WATCH.warned.add(report.basis)
     text = f"{MODEL.name}: this run {'is' if known else 'may be'} numerically unstable"
     text += f'. Pass check="off" to run it all the same.\n{report}'
     if known and check == "raise":
         raise StabilityError(text)
+    _WATCH.warned.add(report.basis)
     warnings.warn(text, StabilityWarning, stacklevel=3)
 
 

@@ -11,7 +11,7 @@ from pdec.runtime.certificates import (
     _circle_step,
     _max_norm_step,
     _norm_step,
-    _tight_steps,
+    _tight_norm_step,
 )
 from pdec.runtime.generated import (
     _CONTRACTIVITY,
@@ -77,11 +77,13 @@ def _verdict(found: _Linearised, h: float, most: int) -> _Verdict:
     if dense is not None:
         transient, beyond = _beyond(dense[0][None], found.slopes, h)
         powers = _worst(beyond)
-        if powers == "marginal" and flag == "unstable":
+        # steps that differ may cure what others broke; it still was broken
+        if flag == "unstable" and (powers == "marginal" or found.times > 1):
             powers = flag
-        A = dense[0][None]
+        A, one = dense[0][None], found.slopes[0] == found.slopes[1]
+        basis = "powers" if found.rigorous and one else "heuristic"
         return verdict._replace(
-            numerical=powers, basis="powers", transient=transient, operators=A
+            numerical=powers, basis=basis, transient=transient, operators=A
         )
     frozen = found.times == 1 and found.modes.matrix.shape[-1] == 1
     if not found.within or (flag == "stable" and not (frozen and _smooth(found.rows))):
@@ -187,9 +189,8 @@ def _proven(found: _Linearised, h: float, most: int) -> tuple[float, str]:
             # [end]
             steps["2-norm"] = _norm_step(A, (low + high) / 2.0, (high - low) / 2.0)
             # [feature: layer]
-            if len(A) == 1:
-                for name, w in _tight_steps(A[0], found.slopes).items():
-                    steps[name] = max(w, steps.get(name, 0.0))
+            if len(A) == 1 and low == 0.0:
+                steps["2-norm"] = max(_tight_norm_step(A[0], high), steps["2-norm"])
             # [end]
     name = max(steps, key=lambda name: steps[name])
     best = _inherited(steps[name])

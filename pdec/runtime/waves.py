@@ -97,15 +97,15 @@ def _wider(rows: _Rows, s: float) -> float:
     odd = [0.0] + [(a.get(m, 0.0) - a.get(-m, 0.0)) / m for m in range(1, reach + 1)]
     Chebyshev = np.polynomial.Chebyshev
     N = 1.0 - s * Chebyshev(even)
-    sine = 0.5 - 0.5 * Chebyshev([0.0, 0.0, 1.0])  # sin²θ
-    D = N**2 + s**2 * sine * Chebyshev(odd).deriv() ** 2
+    turn = s * Chebyshev(odd).deriv()  # Im(1 - s Λ) = -sin θ turn(c)
+    D = N**2 + Chebyshev([0.5, 0.0, -0.5]) * turn**2
     turning = (N.deriv() * D - N * D.deriv()).trim(1e-14).roots()
     real = [x.real[np.abs(x.imag) < 1e-6] for x in (turning, N.trim(1e-14).roots())]
     c = np.concatenate([[-1.0, 1.0], np.clip(np.concatenate(real), -1.0, 1.0)])
-    # to so many digits are the sums known
-    scale = 1e-12 * max(1.0, float(np.abs(N.coef).sum()))
-    n = np.where(np.abs(N(c)) <= scale, 0.0, N(c))
-    size = np.where(D(c) <= scale**2, 0.0, D(c))
+    c = np.where(np.abs(c) > 1.0 - 1e-9, np.sign(c), c)
+    noise = 1e-12 * max(1.0, float(np.abs(N.coef).sum()))
+    n = np.where(np.abs(N(c)) <= noise, 0.0, N(c))
+    size = n**2 + (1.0 - c**2) * turn(c) ** 2
     with np.errstate(all="ignore"):
         # where both vanish, their ratio is that of their slopes, D' if not 0 / 0
         noise = 1e-11 * float(np.abs(D.coef).sum())
