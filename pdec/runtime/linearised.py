@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -177,9 +178,7 @@ def _dense(found: _Linearised, most: int) -> tuple[Array, bool] | None:
         shape = [times if len(a) > 1 else 1, *space, height, width]
         if len(a) <= times:  # alike in all cells
             shape[1:-2] = [1 for _ in space]
-        full[place] = np.broadcast_to(
-            a.reshape(shape), (times, *space, height, width)
-        )
+        full[place] = np.broadcast_to(a.reshape(shape), (times, *space, height, width))
     kept = _kept(full, most // width)
     if math.prod(map(len, kept)) * width > most or not found.ordered:
         return None
@@ -193,7 +192,8 @@ def _dense(found: _Linearised, most: int) -> tuple[Array, bool] | None:
             inside &= wraps | ((ahead[axis] >= 0) & (ahead[axis] < len(k)))
             ahead[axis] %= len(k)
         column = np.ravel_multi_index(tuple(ahead), [len(k) for k in kept])
-        chosen = a[:, *np.ix_(*kept)].reshape(times, cells, height, width)
+        some: Any = (slice(None), *np.ix_(*kept))
+        chosen = a[some].reshape(times, cells, height, width)
         row = np.flatnonzero(inside)
         A[:, row, :, column[row], :] += chosen[:, row].swapaxes(0, 1)
     blocks = A.reshape(times, cells, -1, width, cells * width).swapaxes(1, 2)
@@ -207,7 +207,7 @@ def _kept(rows: _Rows, most: int) -> list[Array]:
     reach = [max(abs(place[k]) for place in rows) for k in range(len(kept))]
     alike = []
     for axis, r in enumerate(reach):
-        inner = (slice(None),) * (1 + axis) + (slice(r, len(kept[axis]) - r),)
+        inner: Any = (*[slice(None)] * (1 + axis), slice(r, len(kept[axis]) - r))
         spread = [
             np.ptp(a[inner], 1 + axis).max() / (np.abs(a).max() + 1e-300)
             for a in rows.values()

@@ -57,7 +57,7 @@ def _ill_posed(found: _Linearised, growth: float) -> bool:
         slopes = (max(slopes, key=lambda s: (abs(s), s)),) * 2
     scale = max(float(np.abs(a).max()) for a in found.rows.values())
     for k in _directions(found):
-        second, fourth = 0.0 * found.rows[(0,) * len(k)], 0.0
+        second = fourth = np.zeros((1, 1, 1))
         for place, a in found.rows.items():
             step = float(np.dot(place, k))
             second = second + a * step**2

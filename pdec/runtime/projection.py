@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pdec.runtime.certificates import _as_matrices
+from pdec.runtime.certificates import _as_matrices, _walled_rows
 from pdec.runtime.checks import _check_params, _common_dtype
 from pdec.runtime.generated import (
     _AXES,
@@ -22,12 +22,20 @@ from pdec.runtime.generated import (
 from pdec.runtime.spectrum import _angles
 from pdec.runtime.types import Array, Arrays
 
-# [feature: moments]
 # --- the nearest stable parameters ---------------------------------------------------
 
-_INSIDE = 1e-10  # how far within the stable set a projection ends
+
+# [feature: not moments]
+def project(p: Arrays, omega: float | None = None) -> Arrays:
+    """Refuse: this model has no moments that could be projected."""
+    raise ValueError(
+        f"{MODEL.name}: project moves the moments W_k of a layer f(Σ W_k ∂^k z), one f' "
+        "bounded, all W_k numbers or all with one value per cell, a scheme like Euler's"
+    )
 
 
+# [end]
+# [feature: moments]
 def project(p: Arrays, omega: float | None = None) -> Arrays:
     """Return the nearest parameters for which no mode grows at ω, the model's own.
 
@@ -35,58 +43,88 @@ def project(p: Arrays, omega: float | None = None) -> Arrays:
     in the metric Σ (ΔW_k/Δx^k)². Where one stencil holds everywhere the set is von
     Neumann's, |1 - w + w s Λ| <= 1 for all modes and both ends s of the slopes, else
     that of the maximum norm's certificate in each cell. Bounds of parameters are kept.
+    Raises ArithmeticError where no parameters are stable.
     """
     checked = _check_params(p, "p", _common_dtype(p))
     h = float(_clock({n: x.astype(np.float64) for n, x in checked.items()})[0])
     w = float(_effective(h if omega is None else float(omega)))
     scales = np.array(list(_MOMENTS.values()))
-    given = np.stack(
-        [np.ravel(checked[n]).astype(np.float64) for n in _MOMENTS], axis=1
-    )
-    places, at, rest = _linear_map(checked, scales)
-    uniform = given.shape[0] == 1 and all(wraps for _, _, wraps in _AXES)
-    phases = np.exp(1j * (_angles(len(_AXES), 1, True).T @ np.asarray(places).T))
-    middle = [not any(place) for place in places].index(True)
-    low = np.array([MODEL.params[n].low for n in _MOMENTS]) * scales
-    high = np.array([MODEL.params[n].high for n in _MOMENTS]) * scales
+    given = np.stack([checked[n].astype(np.float64).ravel() for n in _MOMENTS], axis=1)
+    low = np.array([MODEL.params[n].low for n in _MOMENTS])
+    high = np.array([MODEL.params[n].high for n in _MOMENTS])
+    ends = np.concatenate([high * scales, -low * scales])
+    bounds = np.concatenate([np.eye(len(scales)), -np.eye(len(scales))])
+    bounds, ends = bounds[np.isfinite(ends)], ends[np.isfinite(ends)]
+    at, rest, cuts_of = _constraints(checked, scales, w)
+    inside = 32.0 * float(np.finfo(_common_dtype(p)).eps)
 
-    def cuts(y: Array) -> tuple[Array, Array]:
-        a = at @ y + rest
-        G, g = _mode_cuts(phases, a, w) if uniform else _row_cuts(middle, a, w)
-        bounds = np.concatenate([np.eye(len(y)), -np.eye(len(y))])
-        ends = np.concatenate([high, -low])
-        kept = np.isfinite(ends)
-        return (
-            np.concatenate([G @ at, bounds[kept]]),
-            np.concatenate([g - G @ rest, ends[kept]]),
+    def cuts_in(cells: slice) -> Callable[[Array], tuple[Array, Array, float]]:
+        def cuts(y: Array) -> tuple[Array, Array, float]:
+            a = at[cells] @ y + rest[cells]
+            cell, G, g = cuts_of(a)
+            rows = (G[:, None] @ at[cells][cell])[:, 0]
+            moved = (G * rest[cells][cell]).sum(axis=1)
+            size = w * max(map(abs, _SLOPES)) * float(np.abs(a).sum(axis=1).max())
+            room = max(inside * (1.0 + size), 1e-8)
+            known = np.concatenate([g - moved - room, ends])
+            return np.concatenate([rows, bounds]), known, room
+
+        return cuts
+
+    found, one = given.copy(), len(given) == 1
+    for k, y in enumerate(given * scales):
+        found[k] = (
+            _nearest(y, cuts_in(slice(None) if one else slice(k, k + 1))) / scales
         )
-
-    found = np.stack([_nearest(y, cuts) for y in given * scales]) / scales
     result = {name: np.array(value) for name, value in checked.items()}
-    for name, values in zip(_MOMENTS, found.T, strict=True):
-        result[name] = values.reshape(checked[name].shape).astype(checked[name].dtype)
+    for k, name in enumerate(_MOMENTS):
+        values = np.clip(found[:, k], low[k], high[k]).reshape(checked[name].shape)
+        result[name] = values.astype(checked[name].dtype)
     return result
 
 
-def _linear_map(p: Arrays, scales: Array) -> tuple[list[tuple[int, ...]], Array, Array]:
-    """Return the stencil's places, and a = at @ y + rest for scaled moments y."""
+_Cuts = Callable[[Array], tuple[Array, Array, Array]]
 
-    def stencil(name: str) -> Array:
-        c = {n: np.asarray(x, np.float64).copy() for n, x in p.items()}
-        c |= {n: np.full(p[n].shape, float(n == name)) for n in _MOMENTS}
+
+def _constraints(p: Arrays, scales: Array, w: float) -> tuple[Array, Array, _Cuts]:
+    """Return the rows a = at @ y + rest for scaled moments y, and the cuts of a.
+
+    at is (cells, places, moments); one cell where all are alike.
+    """
+
+    def rows(chosen: str) -> dict[tuple[int, ...], Array]:
+        c = {n: x.astype(np.float64) for n, x in p.items()}
+        c |= {n: np.full(p[n].shape, float(n == chosen)) for n in _MOMENTS}
         _coefficients(c)
-        return np.array([a[0, 0, 0] for a in _as_matrices(_stencil(c)).values()])
+        # [feature: walls]
+        return _walled_rows(_stencil(c))
+        # [end]
+        # [feature: not walls]
+        return _as_matrices(_stencil(c))
+        # [end]
 
-    rest = stencil("")
-    columns = [
-        (stencil(n) - rest) / scale for n, scale in zip(_MOMENTS, scales, strict=True)
-    ]
-    c = {n: np.asarray(x, np.float64).copy() for n, x in p.items()}
-    _coefficients(c)
-    return list(_stencil(c)), np.stack(columns, axis=1), rest
+    each = [rows(name) for name in ("", *_MOMENTS)]
+    places = sorted(set().union(*each))
+    zero = np.zeros((1, 1, 1))
+    cells = max(len(a) for found in each for a in found.values())
+    rest, *columns = (
+        np.stack(
+            [np.broadcast_to(found.get(m, zero)[:, 0, 0], cells) for m in places], 1
+        )
+        for found in each
+    )
+    at = np.stack([(a - rest) / s for a, s in zip(columns, scales, strict=True)], 2)
+    # [feature: not walls]
+    if cells == 1:
+        phases = np.exp(1j * (_angles(len(_AXES), 1, True).T @ np.asarray(places).T))
+        return at, rest, lambda a: _mode_cuts(phases, a[0], w)
+    # [end]
+    middle = [not any(place) for place in places].index(True)
+    return at, rest, lambda a: _row_cuts(middle, a, w)
 
 
-def _mode_cuts(phases: Array, a: Array, w: float) -> tuple[Array, Array]:
+# [feature: not walls]
+def _mode_cuts(phases: Array, a: Array, w: float) -> tuple[Array, Array, Array]:
     """Return half planes G a <= g of the stable set, where a violates it most."""
     rows, ends = [], []
     for s in _SLOPES:
@@ -94,42 +132,50 @@ def _mode_cuts(phases: Array, a: Array, w: float) -> tuple[Array, Array]:
         worst = int(np.argmax(np.abs(factor)))
         turn = np.conj(factor[worst]) / max(abs(factor[worst]), 1e-300)
         rows.append((w * s * turn * phases[worst]).real)
-        ends.append(1.0 - _INSIDE - ((1.0 - w) * turn).real)
-    return np.array(rows), np.array(ends)
+        ends.append(1.0 - ((1.0 - w) * turn).real)
+    return np.zeros(len(rows), int), np.array(rows), np.array(ends)
 
 
-def _row_cuts(middle: int, a: Array, w: float) -> tuple[Array, Array]:
-    """Return the half planes of the maximum norm for the signs that a has.
+# [end]
+def _row_cuts(middle: int, a: Array, w: float) -> tuple[Array, Array, Array]:
+    """Return half planes of the maximum norm where rows violate it most; their cells.
 
     s a_0 + |s| Σ|a_m| <= 1 and 1 - s a_0 + |s| Σ|a_m| <= 2/w.
     """
-    rows, ends = [], []
+    cells, rows, ends = [], [], []
     for s in _SLOPES:
         around = abs(s) * np.where(a < 0.0, -1.0, 1.0)
-        around[middle] = 0.0
+        around[:, middle] = 0.0
         for sign, end in ((1.0, 1.0), (-1.0, 2.0 / w - 1.0)):
             row = around.copy()
-            row[middle] = sign * s
-            rows.append(row)
-            ends.append(end - _INSIDE)
-    return np.array(rows), np.array(ends)
+            row[:, middle] = sign * s
+            cells.append(int(np.argmax((row * a).sum(axis=1))))
+            rows.append(row[cells[-1]])
+            ends.append(end)
+    return np.array(cells), np.array(rows), np.array(ends)
 
 
-def _nearest(start: Array, cuts: Callable[[Array], tuple[Array, Array]]) -> Array:
+def _nearest(
+    start: Array, cuts: Callable[[Array], tuple[Array, Array, float]]
+) -> Array:
     """Return the point nearest to start in the convex set whose cuts are given.
 
-    Cutting planes: project onto the half planes known so far, add those that the
-    projection violates (Kelley 1960); each projection is exact.
+    Cutting planes (Kelley 1960): start is projected onto the half planes that hold it
+    back and those that the projection violates; each projection is exact. The cuts
+    leave some room, for rounding; a start that needs none of it stays.
     """
-    G, g = np.zeros((0, len(start))), np.zeros(0)
-    y = start
-    for _ in range(200):
-        rows, ends = cuts(y)
-        violated = rows @ y > ends + (0.5 * _INSIDE if len(g) else _INSIDE)
+    G, g, room = cuts(start)
+    if not (G @ start > g + room + 1e-13).any():
+        return start
+    for _ in range(1000):
+        y = _onto(G, g, start)
+        rows, ends, room = cuts(y)
+        violated = rows @ y > ends + 0.5 * room
         if not violated.any():
             return y
-        G, g = np.concatenate([G, rows[violated]]), np.concatenate([g, ends[violated]])
-        y = _onto(G, g, start)
+        binds = G @ y > g - room
+        G = np.concatenate([G[binds], rows[violated]])
+        g = np.concatenate([g[binds], ends[violated]])
     raise ArithmeticError(f"{MODEL.name}: no parameters are stable at this step")
 
 

@@ -175,7 +175,7 @@ def _factor_size(modes: _Modes, rates: Array, h: float) -> Array:
 # [feature: matrix]
 def _spectral_radius(G: Array) -> Array:
     """Return the largest |eigenvalue| of each matrix, inf where it is not finite."""
-    finite = np.isfinite(G).all(axis=(-2, -1))
+    finite = np.asarray(np.isfinite(G).all(axis=(-2, -1)))
     own = np.linalg.eigvals(np.where(finite[..., None, None], G, 0.0))
     return np.where(finite, np.abs(own).max(axis=-1), math.inf)
 
