@@ -17,6 +17,7 @@ from pdec.derive import Derivation
 from pdec.model import Model
 from pdec.parts import partners
 from pdec.stability import inverse, moments
+from pdec.stages import scheme_of
 from pdec.statements import Ghost
 from pdec.symbolic import indices_of, ordered
 from pdec.targets.body import Module
@@ -52,11 +53,13 @@ def features(derivation: Derivation) -> dict[str, bool]:
         "explicit": form.scheme.explicit,
         "quick": form.layer is not None
         and not form.channels
-        and math.isfinite(sum(form.slopes))
+        and form.proven
+        and 0.0 <= form.slopes[0] <= form.slopes[1] < math.inf
         and all(axis.periodic for axis in model.axes.values())
         and not set().union(*map(indices_of, form.stencil.values())),
         "moments": bool(_moments(derivation)),
         "sampled": not form.proven,
+        "steady": scheme_of(model).steady,
         "timed": form.timed,
     }
 

@@ -420,7 +420,7 @@ def test_models_without_a_projection_say_so() -> None:
             f"grid x[8] on [0, 1) periodic\nfield z(x)\n{line}\n"
             "dz/dt = -(z - tanh(W0 z + W2 ∂²z))\nsteps 2\nω = 0.5\n"
         )
-        with pytest.raises(ValueError, match="project moves the moments"):
+        with pytest.raises(ValueError, match="what project is for"):
             module.project(module.init_params())
 
 
@@ -774,6 +774,41 @@ def test_a_run_is_judged_at_its_own_state() -> None:
     assert module.stability(p).numerical == "stable"
     with pytest.warns(module.StabilityWarning, match="the state given"):
         module.forward(p, 5.0 * np.ones((2, 64)))
+
+
+@pytest.mark.parametrize(
+    ("grid", "walls"), [("[0, 1) periodic", ""), ("[0, 1]", "at x: ∂z = 0\n")]
+)
+def test_an_equilibrium_is_unique_or_may_not_be(grid: str, walls: str) -> None:
+    """z = tanh(W0 z) has one solution for W0 < 1 and three for W0 > 1."""
+    module = compiled(
+        f"grid x[16] on {grid}\nfield z(x)\n{walls}param W0, W2 init 1e-3\n"
+        "dz/dt = -(z - tanh(W0 z + W2 ∂²z))\nscheme equilibrium\n"
+    )
+    p = module.init_params()
+    for W0, numerical in ((0.9, "stable"), (1.1, "unknown")):
+        report = module.stability({**p, "W0": np.asarray(W0)})
+        assert report.numerical == numerical
+        assert f"= {W0:.4g}" in report.advice
+        assert ("not proven" in str(report)) == (W0 > 1.0)
+    z = module.forward({**p, "W0": np.asarray(1.1)}, np.full((1, 16), 0.5))
+    assert abs(z).min() > 0.1  # 0 is another one
+
+
+def test_a_wall_may_hold_back_what_grows() -> None:
+    """D π² > a: between walls nothing grows, though a wave without walls would."""
+    module = compiled(
+        "grid x[32] on [0, 1]\nfield z(x)\nat x: z = 0\nparam D init 0.1, a init 0.9\n"
+        "dz/dt = D ∂²z + a z\nsteps 20\ndt = 0.001\n"
+    )
+    report = module.stability(module.init_params())
+    assert (report.numerical, report.basis) == ("stable", "certificate")
+    assert report.intrinsic == "none" and report.certificate == "2-norm"
+    q = module.init_params() | {"a": np.asarray(1.1)}
+    report = module.stability(q)
+    assert (report.numerical, report.intrinsic) == ("stable", "growth")
+    own = (1.1 - 0.1 * math.pi**2) * 0.001
+    assert report.intrinsic_growth == pytest.approx(own, rel=0.02)
 
 
 def test_powers_of_a_large_grid_by_iteration() -> None:

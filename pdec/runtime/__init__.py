@@ -25,9 +25,10 @@ from importlib import resources
 # for the verdict on ω "layer" (z relaxes to f(Z), Z linear) with "channels", or else
 # "jacobian"; "components" (more than one in a cell); "walls"; of its scheme "effective"
 # (like an Euler step), "explicit", "matrix" (G is not of one rate) with "decays";
-# "quick" (a layer's stencil is of numbers, on a ring: its modes are tried each time);
+# "quick" (a layer of one number per moment on a ring, f' of one sign: modes decide);
 # "closed" (layer, "effective", in 1-D), "three" (of three points);
 # "moments" (whose stencil is linear in parameters that share one domain);
+# "steady" (a fixed point is sought, nothing is stepped);
 # "sampled" (a range of slopes that is not proven); "timed" (its linearisation
 # is another one in each step)
 FEATURES = (
@@ -53,6 +54,7 @@ FEATURES = (
     "quick",
     "readout",
     "sampled",
+    "steady",
     "three",
     "timed",
     "walls",
@@ -93,7 +95,7 @@ import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 

@@ -54,6 +54,7 @@ def _row_sums(rows: _Rows) -> tuple[Array, Array]:
     return middle, around
 
 
+# [feature: not quick]
 def _norm_step(A: Array, m: float, r: float) -> float:
     """Return the largest w with ‖(1 - w) 1 + w m A‖ + w r ‖A‖ <= 1, in the 2-norm.
 
@@ -103,6 +104,7 @@ def _tight_norm_step(A: Array, slope: float) -> float:
     return _last(contracts, max(1.0, float(np.abs(np.linalg.eigvals(unit - K)).max())))
 
 
+# [end]
 # [end]
 # [feature: layer]
 def _circle_step(modes: _Modes) -> float:

@@ -55,8 +55,10 @@ def _verdict(found: _Linearised, h: float, most: int) -> _Verdict:
     growth = _growth(found.modes, h)
     step, certificate = _proven(found, h, min(most, 256))
     contractive = step > 0.0 and h <= step * (1.0 + 1e-12)
+    # [feature: not quick]
     if step > 0.0 and not found.modes.exact:  # nothing grows by itself
         growth = growth._replace(own=min(growth.own, 0.0))
+    # [end]
     flag = _flag(growth.excess)
     verdict = _Verdict(flag, "exact", growth, step, certificate, contractive)
     if _is_exact(found):
@@ -68,6 +70,10 @@ def _verdict(found: _Linearised, h: float, most: int) -> _Verdict:
             verdict = verdict._replace(numerical=_worst(beyond), operators=A)
         # [end]
         return verdict
+    # [feature: quick]
+    return verdict._replace(basis="heuristic")  # it depends on the state
+    # [end]
+    # [feature: not quick]
     dense = _dense(found, most)
     if dense is not None and dense[1] and step == 0.0:
         growth = growth._replace(own=h * _fastest(dense[0], found.slopes))
@@ -89,6 +95,7 @@ def _verdict(found: _Linearised, h: float, most: int) -> _Verdict:
     if not found.within or (flag == "stable" and not (frozen and _smooth(found.rows))):
         flag = "unknown"  # frozen coefficients say nothing there
     return verdict._replace(numerical=flag, basis="heuristic")
+    # [end]
 
 
 FLAGS = ("stable", "marginal", "unstable")
@@ -101,6 +108,7 @@ def _flag(excess: float) -> str:
     return "marginal" if MODEL.steps * excess <= math.log(2.0) else "unstable"
 
 
+# [feature: not quick]
 def _worst(beyond: float) -> str:
     """Return the flag for ln of the growth over the run, norms being what they are."""
     if beyond <= math.log(2.0):
@@ -108,6 +116,7 @@ def _worst(beyond: float) -> str:
     return "marginal" if beyond <= math.log(1e3) else "unstable"
 
 
+# [end]
 def _is_exact(found: _Linearised) -> bool:
     """Tell whether the modes decide: alike in all cells, and for any slopes.
 
@@ -119,6 +128,7 @@ def _is_exact(found: _Linearised) -> bool:
     return found.modes.exact and found.rigorous and alike
 
 
+# [feature: not quick]
 def _fastest(A: Array, slopes: tuple[float, float]) -> float:
     """Return the largest rate at which the equation grows, 0 where it is noise."""
     rates = []
@@ -135,12 +145,17 @@ def _fastest(A: Array, slopes: tuple[float, float]) -> float:
     return max(rates)
 
 
+# [end]
 def _largest_step(found: _Linearised, verdict: _Verdict) -> float:
     """Return the largest step that adds no growth, 0 where there is none.
 
     Where matrices decide, the largest found by bisection up to that of frozen cells.
     """
     frozen = float(_largest_steps(found.modes).min())
+    # [feature: quick]
+    return frozen
+    # [end]
+    # [feature: not quick]
     A = verdict.operators
     if A is None:
         return max(frozen, verdict.proven) if verdict.contractive else frozen
@@ -160,6 +175,7 @@ def _largest_step(found: _Linearised, verdict: _Verdict) -> float:
         middle = math.sqrt(low * high)
         low, high = (middle, high) if stable(middle) else (low, middle)
     return low
+    # [end]
 
 
 def _proven(found: _Linearised, h: float, most: int) -> tuple[float, str]:
@@ -171,7 +187,6 @@ def _proven(found: _Linearised, h: float, most: int) -> tuple[float, str]:
     if not found.rigorous:
         return 0.0, ""
     steps = {"maximum norm": _max_norm_step(found.walled, found.slopes)}
-    low, high = found.slopes
     if found.modes.exact:
         # [feature: layer]
         steps["circle criterion"] = _circle_step(found.modes)
@@ -180,8 +195,9 @@ def _proven(found: _Linearised, h: float, most: int) -> tuple[float, str]:
         unit = np.eye(found.modes.matrix.shape[-1])
         steps["2-norm"] = _norm_step(found.modes.matrix + unit, 1.0, 0.0)
         # [end]
-    elif h > _inherited(steps["maximum norm"]):
-        dense = _dense(found, most)
+    # [feature: not quick]
+    if not found.modes.exact and h > _inherited(steps["maximum norm"]):
+        dense, (low, high) = _dense(found, most), found.slopes
         if dense is not None and dense[1]:
             A = dense[0]
             # [feature: not layer]
@@ -192,6 +208,7 @@ def _proven(found: _Linearised, h: float, most: int) -> tuple[float, str]:
             if len(A) == 1 and low == 0.0:
                 steps["2-norm"] = max(_tight_norm_step(A[0], high), steps["2-norm"])
             # [end]
+    # [end]
     name = max(steps, key=lambda name: steps[name])
     best = _inherited(steps[name])
     return (best, name) if best > 0.0 else (0.0, "")

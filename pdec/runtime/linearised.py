@@ -145,6 +145,7 @@ def _samples(
     return about, found
 
 
+# [feature: not quick]
 def _smooth(rows: _Rows) -> bool:
     """Tell whether frozen coefficients can be relied on: periodic and smooth ones.
 
@@ -225,3 +226,6 @@ def _kept(rows: _Rows, most: int) -> list[Array]:
         half = (len(kept[axis]) // 2 + 1) // 2
         kept[axis] = np.concatenate([kept[axis][:half], kept[axis][-half:]])
     return kept
+
+
+# [end]

@@ -78,7 +78,7 @@ def _ill_posed(found: _Linearised, growth: float) -> bool:
 
 
 def _directions(found: _Linearised) -> list[Array]:
-    """Return directions in which a quadratic form of two axes that is not >= 0 shows."""
+    """Return directions that show where a quadratic form of two axes is below 0."""
     if max(_ORDERS, default=0) < 2:
         return []
     sizes = []

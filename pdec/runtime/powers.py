@@ -17,6 +17,7 @@ from pdec.runtime.generated import (
 from pdec.runtime.interface import jvp, vjp
 from pdec.runtime.types import Array, Arrays, State
 
+# [feature: not quick]
 # --- the steps multiplied out --------------------------------------------------------
 
 
@@ -172,4 +173,5 @@ def _length_of(u: Arrays) -> float:
     return size if math.isfinite(size) else math.inf
 
 
+# [end]
 # [end]

@@ -29,8 +29,9 @@ from pdec.runtime.types import Array, Arrays
 def project(p: Arrays, omega: float | None = None) -> Arrays:
     """Refuse: this model has no moments that could be projected."""
     raise ValueError(
-        f"{MODEL.name}: project moves the moments W_k of a layer f(Σ W_k ∂^k z), one f' "
-        "bounded, all W_k numbers or all with one value per cell, a scheme like Euler's"
+        f"{MODEL.name} is not what project is for: a layer f(Σ W_k ∂^k z) with f' "
+        "bounded, its moments W_k all numbers or all with a value per cell, whose "
+        "scheme is Euler's or like it"
     )
 
 

@@ -97,6 +97,11 @@ class Stability:
 
     def __str__(self) -> str:
         """Return the verdict in a few lines, what to do at the end."""
+        # [feature: steady]
+        unique = "unique" if self.numerical == "stable" else "not proven to be unique"
+        return f"equilibrium: {unique} ({self.basis})\n  {self.advice}"
+        # [end]
+        # [feature: not steady]
         name = self.quantity
         lines = [
             f"stability: {self.numerical} at {name} = {self.omega:.6g} ({self.basis})"
@@ -133,6 +138,7 @@ class Stability:
         if self.adjoint < 1e-3 or 1.0 < self.adjoint < 1e3:
             lines.append(f"  gradients {gradients}, × {self.adjoint:.3g} over the run")
         return "\n".join([*lines, f"  {self.advice}"])
+        # [end]
 
 
 def _shown_step(step: float | None) -> str:
@@ -165,10 +171,12 @@ def stability(
     found = _judged(c, state, inputs)
 
     def gain() -> float | None:
+        # [feature: not quick]
         # [feature: not initial]
         if MODEL.omega in p or math.isclose(h, float(_clock(c)[0]), rel_tol=1e-12):
             own = {**p, str(MODEL.omega): np.asarray(h)} if MODEL.omega in p else p
             return _gain(own, state, inputs)
+        # [end]
         # [end]
         return None
 
@@ -237,7 +245,12 @@ def _report(
     wavelength, length = _wavelengths(modes, growth.mode)
     intrinsic = "growth" if growth.own > 1e-12 else "none"
     intrinsic = "ill-posed" if _ill_posed(found, growth.own) else intrinsic
-    size = modes.symbol.size
+    # [feature: steady]
+    verdict, advice = _equilibrium(found, verdict)
+    # [end]
+    # [feature: not steady]
+    advice = _advice(p, h, verdict, intrinsic, everywhere, modes.symbol.size)
+    # [end]
     return Stability(
         numerical=verdict.numerical,
         basis=verdict.basis,
@@ -261,10 +274,59 @@ def _report(
         transient=verdict.transient,
         powers=powers,
         radius=radius,
-        advice=_advice(p, h, verdict, intrinsic, everywhere, size),
+        advice=advice,
     )
 
 
+# [feature: steady]
+def _equilibrium(found: _Linearised, verdict: _Verdict) -> tuple[_Verdict, str]:
+    """Judge whether the equilibrium z = f(A z - b) is the only one, and say why.
+
+    It is if s λ_max((A + Aᵀ)/2) < 1 for the slopes s of f, none of which is negative;
+    for other right-hand sides, affine ones, if λ_max((J + Jᵀ)/2) < 0.
+    """
+    A, (low, high), bound = None, found.slopes, 1.0
+    if found.modes.exact:
+        A = found.modes.matrix[0]
+    # [feature: not quick]
+    dense = _dense(found, LARGE)
+    if A is None and dense is not None and dense[1]:
+        A = dense[0]
+    # [end]
+    # [feature: not layer]
+    bound, name = 0.0, "λ_max((J + Jᵀ)/2)"
+    # [end]
+    # [feature: layer]
+    name = f"{high:.4g} λ_max((A + Aᵀ)/2)"
+    # [end]
+    branch = "the branch that the iteration reaches from the initial state is found"
+    if A is None or not found.rigorous or low < 0.0 or not math.isfinite(high):
+        return verdict._replace(numerical="unknown", basis="heuristic"), branch
+    largest = np.linalg.eigvalsh((A + np.conj(A.swapaxes(-1, -2))) / 2.0).max()
+    size = high * float(largest)
+    if size < bound:
+        why = f"{name} = {size:.4g} < {bound:.0f}"
+        return verdict._replace(numerical="stable", basis="certificate"), why
+    why = f"{name} = {size:.4g} >= {bound:.0f}: {branch}"
+    return verdict._replace(numerical="unknown", basis="certificate"), why
+
+
+# [end]
+# [feature: quick]
+def _multiplied(
+    found: _Linearised, h: float, verdict: _Verdict, run: Callable[[], float | None]
+) -> tuple[_Verdict, float | None, float | None]:
+    """Return the verdict, the largest ‖Mⁿ‖ of a run, and ρ: M is normal."""
+    sizes = (
+        _factor_size(found.modes, rates, h).max() for _, rates in _rates(found.modes)
+    )
+    radius = float(max(sizes))
+    with np.errstate(over="ignore"):
+        return verdict, max(1.0, float(np.power(radius, MODEL.steps))), radius
+
+
+# [end]
+# [feature: not quick]
 def _multiplied(
     found: _Linearised, h: float, verdict: _Verdict, run: Callable[[], float | None]
 ) -> tuple[_Verdict, float | None, float | None]:
@@ -286,3 +348,6 @@ def _multiplied(
             flag = "unknown"  # the equation's own growth is not told apart
         verdict = verdict._replace(numerical=flag, basis="powers")
     return verdict, powers, None
+
+
+# [end]
