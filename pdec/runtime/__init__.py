@@ -62,7 +62,14 @@ FEATURES = (
 
 # files in the order of pasting; the target's own stand where its tools and driver do
 BEFORE_MATHEMATICS = ("types",)
-AFTER_MATHEMATICS = ("interface", "storage", "checks", "checkpoints", "threads")
+AFTER_MATHEMATICS = (
+    "interface",
+    "watch",
+    "storage",
+    "checks",
+    "checkpoints",
+    "threads",
+)
 TEST = ("selfcheck",)
 STABILITY = (
     "guard",

@@ -1,11 +1,9 @@
-"""What forward and value_and_grad ask before they run: closed forms and norms only."""
+"""A first look at a run: closed forms, norms and a perturbation."""
 
 from __future__ import annotations
 
 import functools
 import math
-import warnings
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,64 +21,16 @@ from pdec.runtime.generated import (
 from pdec.runtime.judging import _inherited
 from pdec.runtime.linearised import _judged
 from pdec.runtime.spectrum import _growth, _Rows
-from pdec.runtime.stability import stability
-from pdec.runtime.types import Array, Arrays, StabilityError, StabilityWarning, State
+from pdec.runtime.stability import Stability, stability
+from pdec.runtime.types import Array, Arrays, State
+from pdec.runtime.watch import _WATCH
 
-# --- the check before a run ----------------------------------------------------------
-
-
-@dataclass
-class _Watch:
-    """What was seen of late: in training parameters creep, and a look takes time.
-
-    at holds the parameters that were looked at, and how far they may go before the next
-    look, of which every sixteenth call has one. warned holds the bases of verdicts that
-    were warned of; once is enough until a look finds nothing to suspect.
-    """
-
-    calls: int
-    at: dict[str, tuple[Array, float]]
-    suspect: bool
-    rest: int  # calls until the verdict is worked out again
-    pause: int
-    warned: set[str]
+# --- a first look at a run -----------------------------------------------------------
 
 
-_WATCH = _Watch(0, {}, False, 0, 16, set())
-
-
-def _guard(p: Arrays, run: _Run, check: str) -> None:
-    """Refuse, or warn of, a run that is numerically unstable.
-
-    A quick look settles most cases: only where it finds too much growth is the verdict
-    worked out, at the state of the first sample where it depends on the state.
-    """
-    if check not in ("raise", "warn", "off"):
-        raise ValueError(f'check is {check!r}, expected "raise", "warn" or "off"')
-    # [feature: steady]
-    return  # nothing is stepped
-    # [end]
-    if check == "off":
-        return
-    if not _suspect(p, run):
-        _WATCH.rest, _WATCH.pause = 0, 16
-        _WATCH.warned.clear()
-        return
-    _WATCH.rest -= 1
-    refuses = check == "raise" and "exact" in _WATCH.warned
-    if _WATCH.rest > 0 or (_WATCH.warned and not refuses):
-        return
-    report = stability(p, state=_first_state(run), inputs=_first_inputs(run))
-    known = report.basis == "exact"
-    if report.numerical not in ("unstable", "unknown"):
-        _WATCH.rest, _WATCH.pause = _WATCH.pause, min(2 * _WATCH.pause, 1024)
-        return
-    text = f"{MODEL.name}: this run {'is' if known else 'may be'} numerically unstable"
-    text += f'. Pass check="off" to run it all the same.\n{report}'
-    if known and check == "raise":
-        raise StabilityError(text)
-    _WATCH.warned.add(report.basis)
-    warnings.warn(text, StabilityWarning, stacklevel=3)
+def _judge_run(p: Arrays, run: _Run) -> Stability:
+    """Work the verdict out, at the first sample's state where it depends on that."""
+    return stability(p, state=_first_state(run), inputs=_first_inputs(run))
 
 
 def _first_state(run: _Run) -> State:

@@ -24,7 +24,6 @@ from pdec.runtime.checks import (
 from pdec.runtime.generated import (
     MODEL,
     _coefficients_jvp,
-    _guard,
     _penalty,
 )
 from pdec.runtime.numpy_driver import (
@@ -39,12 +38,8 @@ from pdec.runtime.numpy_driver import (
     _snapshots,
     _tangent,
 )
-from pdec.runtime.types import (
-    Array,
-    Arrays,
-    State,
-    Variable,
-)
+from pdec.runtime.types import Array, Arrays, State, Variable
+from pdec.runtime.watch import _guard
 
 # --- running the model ---------------------------------------------------------------
 
