@@ -34,6 +34,7 @@ from pdec.targets.inline import POWER, PRODUCT, SUM, UNARY, Inline
 from pdec.targets.layout import INDENT, WIDTH, comment
 from pdec.targets.nests import Nest, Piece, axis_of
 from pdec.targets.shared import shortened
+from pdec.targets.vectors import Copy, call_lines, copy_lines
 
 FUNCTIONS: dict[type, str] = {
     sympy.tanh: "_tanh",
@@ -189,8 +190,12 @@ class Loops(Body):
         for piece in pieces:
             if isinstance(piece, Nest):
                 self._nest(piece)
-            else:
+            elif isinstance(piece, Clear):
                 self._clear_ghosts(piece)
+            elif isinstance(piece, Copy):
+                self.lines += copy_lines(piece, self)
+            else:
+                self.lines += call_lines(piece)
 
     def _say(self, maps: Iterable[Map]) -> None:
         """Say which pieces of the equation come next, each once."""
