@@ -16,6 +16,7 @@ from pdec.runtime.types import Array, Arrays, ConvergenceError
 # [feature: implicit]
 # --- solving for all samples of a tile ------------------------------------------------
 
+
 def _residual_of(equation: _Equation, n: int, c: Arrays, v: Arrays) -> Array:
     """Return the residual of the unknowns in v, (batch, unknowns)."""
     equation.evaluate(n, c, v)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from pdec.runtime.compiled import _V_DOT
 from pdec.runtime.generated import _IMPLICIT, MODEL
 from pdec.runtime.numba_buffers import _of_sample, _zeros_of
 from pdec.runtime.numba_tools import _compiled
-from pdec.runtime.pattern import _equation, _pattern
+from pdec.runtime.pattern import _pattern
 from pdec.runtime.types import Array, ConvergenceError
 
 # [feature: implicit]
@@ -185,7 +184,9 @@ def _accelerate(
 
 
 @_compiled
-def _combine(moves: Any, changes: Any, basis: Any, known: int, r: Any, step: Any) -> None:
+def _combine(
+    moves: Any, changes: Any, basis: Any, known: int, r: Any, step: Any
+) -> None:
     """Add to a step the weights of earlier ones that make the residual least.
 
     With Q R the changes of the residual, by Gram & Schmidt, these solve R w = Qᵀ r; a
@@ -378,14 +379,12 @@ def _check_solved(v: tuple[Any, ...]) -> None:
             raise ConvergenceError(f"{MODEL.name}: {message}")
         if failure:
             # [feature: accelerated]
-            what, cure = "equilibrium", "start nearer to one, or make the moments smaller"
+            what = "equilibrium: start nearer to one, or make the moments smaller"
             # [end]
             # [feature: not accelerated]
-            what, cure = f"state after step {step}", "take a shorter step"
+            what = f"state after step {step}: take a shorter step"
             # [end]
-            raise ConvergenceError(
-                f"{MODEL.name}: Newton's method finds no {what}: {cure}"
-            )
+            raise ConvergenceError(f"{MODEL.name}: Newton's method finds no {what}")
 
 
 # [end]

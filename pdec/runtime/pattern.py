@@ -1,4 +1,4 @@
-"""What an implicit step solves for: its equation, and where its Jacobian is not zero."""
+"""What an implicit step solves for, and where its Jacobian is not zero."""
 
 from __future__ import annotations
 
@@ -116,11 +116,18 @@ def _offsets(size: int, reach: int, periodic: bool) -> range:
 
 
 def _places(grid: tuple[int, ...], periodic: tuple[bool, ...]) -> Array:
-    """Return where each cell stands: a ring is folded, 0, N-1, 1, N-2, …"""
-    cells = np.arange(math.prod(grid))
-    if len(grid) != 1 or not periodic[0]:
-        return cells
-    return np.minimum(2 * cells, 2 * (grid[0] - cells) - 1)
+    """Return where each cell stands: the longest axis is outermost.
+
+    A ring is folded, 0, N-1, 1, N-2, …
+    """
+    along = [
+        np.minimum(2 * cell, 2 * (size - cell) - 1) if wraps else cell
+        for cell, size, wraps in zip(np.indices(grid), grid, periodic, strict=True)
+    ]
+    order = np.argsort([-size for size in grid], kind="stable")
+    sizes = [grid[axis] for axis in order]
+    places = np.ravel_multi_index([along[axis] for axis in order], sizes)
+    return np.asarray(places.ravel())
 
 
 # [end]

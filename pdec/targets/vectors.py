@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pdec.targets.loops import Loops
 
 UNKNOWNS, RESIDUAL = "unknowns", "residual"
+NOWHERE = Origin("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Copy:
     vector: str
     back: bool = False
     home: str = ""
-    origin: Origin = Origin("")
+    origin: Origin = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,8 @@ def copy_lines(copy: Copy, body: Loops) -> list[str]:
         lines.append(f"{INDENT}{copy.vector} = {copy.home}")
     lines.append(f"{INDENT}place = 0")
     for name in copy.arrays:
-        indent, places = INDENT, []
+        indent = INDENT
+        places: list[str] = []
         for axis in body.module.array(name).axes:
             if axis.name == BATCH:
                 continue
