@@ -30,10 +30,10 @@ from pdec.runtime.watch import _WATCH
 
 def _judge_run(p: Arrays, run: _Run) -> Stability:
     """Work the verdict out, at the first sample's state where it depends on that."""
-    return stability(p, state=_first_state(run), inputs=_first_inputs(run))
+    return stability(p, state=_state_of_first(run), inputs=_inputs_of_first(run))
 
 
-def _first_state(run: _Run) -> State:
+def _state_of_first(run: _Run) -> State:
     """Return the first sample's state, where the verdict depends on it."""
     # [feature: layer]
     if math.isfinite(sum(_SLOPES)):
@@ -48,7 +48,7 @@ def _first_state(run: _Run) -> State:
     # [end]
 
 
-def _first_inputs(run: _Run) -> Arrays:
+def _inputs_of_first(run: _Run) -> Arrays:
     """Return the first sample's inputs."""
     return {
         name: (x[0] if x.ndim > len(MODEL.inputs[name].shape) else x).astype(np.float64)
@@ -102,7 +102,7 @@ def _may_grow(run: _Run) -> bool:
         return _grows(modes, h) or _perturbed(walled, slope, h, own)
     # [end]
     c = {name: a.astype(np.float64) for name, a in run.c.items()}
-    found = _judged(c, _first_state(run), _first_inputs(run))
+    found = _judged(c, _state_of_first(run), _inputs_of_first(run))
     # [feature: not matrix]
     if found.rigorous and h <= _inherited(_max_norm_step(found.walled, found.slopes)):
         return False

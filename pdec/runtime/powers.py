@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 
-from pdec.runtime.checks import _by_name
-from pdec.runtime.generated import (
-    MODEL,
-    _amplification,
-    _polynomials,
-    _whole,
-)
-from pdec.runtime.interface import jvp, vjp
-from pdec.runtime.types import Array, Arrays, State
+from pdec.runtime.checks import _by_name, _Run
+from pdec.runtime.generated import MODEL, _amplification, _polynomials, _whole
+from pdec.runtime.numpy_driver import _pull_back, _tangent
+from pdec.runtime.types import Array, Arrays
 
 # [feature: not quick]
 # --- the steps multiplied out --------------------------------------------------------
@@ -141,37 +135,33 @@ def _powers_of(M: Array) -> tuple[float, float]:
     return largest, float(np.abs(np.linalg.eigvals(once)).max()) if finite else math.inf
 
 
-# [feature: not initial]
-def _gain(p: Arrays, state: State, inputs: Mapping[str, Array] | None) -> float:
-    """Return ‖Mᴸ‖₂ of the run from a state, by 30 power iterations on jvp and vjp."""
-    z = {n: np.zeros((1, *x.shape)) for n, x in MODEL.fields.items()}
-    z = z if state is None else _by_name(state, MODEL.fields, "state")
-    x = {n: np.zeros(x.shape) for n, x in MODEL.inputs.items()} | dict(inputs or {})
-    p = {name: value.astype(np.float64) for name, value in p.items()}
+def _gain(c: Arrays, state: Arrays, inputs: Arrays, times: int = 30) -> float:
+    """Return ‖Mᴸ‖₂ of the run from a state, by power iteration on its tangent."""
+    run = _Run(np.dtype(np.float64), 1, c, _alone(state), inputs)
+    still = {name: np.zeros_like(a) for name, a in c.items()}
+    given = {name: np.zeros_like(x) for name, x in inputs.items()}
     rng, size = np.random.default_rng(0), 0.0
-    _, pullback = vjp(p, _one(z), inputs=x, wrt=("z0",))
-    u = {n: rng.standard_normal(a.shape) for n, a in z.items()}
-    for _ in range(30):
-        length = _length_of(u)
+    u = {name: rng.standard_normal(z.shape) for name, z in run.z0.items()}
+    for _ in range(times):
+        length = _euclidean(u)
         if not 0.0 < length < math.inf:
             return length
-        u = {n: a / length for n, a in u.items()}
-        moved = _by_name(jvp(p, _one(z), None, _one(u), inputs=x), MODEL.fields, "dz")
-        size = _length_of(moved)
-        u = _by_name(pullback(_one(moved)), MODEL.fields, "dz0")
+        u = {name: z / length for name, z in u.items()}
+        moved = _tangent(run, _Run(run.dtype, 1, still, u, given))
+        size = _euclidean(moved)
+        u = _by_name(_pull_back(run, moved, MODEL.steps + 1)["z0"], MODEL.fields, "z0")
     return size
 
 
-def _one(fields: Arrays) -> State:
-    """Return a single field bare."""
-    return fields if len(fields) > 1 else next(iter(fields.values()))
+def _alone(state: Arrays) -> Arrays:
+    """Return the state of one sample with a batch axis."""
+    return {name: np.array(z[None], np.float64) for name, z in state.items()}
 
 
-def _length_of(u: Arrays) -> float:
+def _euclidean(u: Arrays) -> float:
     """Return the 2-norm of some fields, inf where it is not finite."""
-    size = math.sqrt(sum(float(np.vdot(a, a)) for a in u.values()))
+    size = math.sqrt(sum(float(np.vdot(x, x)) for x in u.values()))
     return size if math.isfinite(size) else math.inf
 
 
-# [end]
 # [end]

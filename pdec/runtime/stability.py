@@ -23,7 +23,7 @@ from pdec.runtime.judging import (
     _verdict,
     _worst,
 )
-from pdec.runtime.linearised import _dense, _judged, _Linearised
+from pdec.runtime.linearised import _dense, _judged, _Linearised, _samples
 from pdec.runtime.meaning import (
     _adjoint_growth,
     _advice,
@@ -172,11 +172,10 @@ def stability(
 
     def gain() -> float | None:
         # [feature: not quick]
-        # [feature: not initial]
-        if MODEL.omega in p or math.isclose(h, float(_clock(c)[0]), rel_tol=1e-12):
-            own = {**p, str(MODEL.omega): np.asarray(h)} if MODEL.omega in p else p
-            return _gain(own, state, inputs)
-        # [end]
+        if math.isclose(h, float(_clock(c)[0]), rel_tol=1e-12):
+            samples = _samples(c, state, inputs)[1]
+            with np.errstate(all="ignore"):
+                return max(_gain(c, *sample) for sample in samples)
         # [end]
         return None
 
