@@ -2,7 +2,7 @@
 
 For every example the same runs of 32 samples are timed with check="warn" and "off", in
 turns, 64 calls each, while the parameters creep as they do in training.  The table has
-the medians' ratio, that of the sums without the first call (every sixteenth has a look),
+the medians' ratio, that of the sums but for the first call (each sixteenth has a look),
 which may be 1.05, and how long the first look took.
 
 Run: python benchmarks/guard.py [examples/adr1d.npde ...]

@@ -81,12 +81,15 @@ def _verdict(found: _Linearised, h: float, most: int) -> _Verdict:
     if contractive:
         return verdict._replace(numerical="stable", basis="certificate")
     if dense is not None:
-        transient, beyond = _beyond(dense[0][None], found.slopes, h)
+        A = dense[0][None]
+        transient, beyond = _beyond(A, found.slopes, h)
         powers = _worst(beyond)
+        if powers == "stable" and not _lasting(A, found.slopes, h):
+            powers = "marginal"
         # steps that differ may cure what others broke; it still was broken
         if flag == "unstable" and (powers == "marginal" or found.times > 1):
             powers = flag
-        A, one = dense[0][None], found.slopes[0] == found.slopes[1]
+        one = found.slopes[0] == found.slopes[1]
         basis = "powers" if found.rigorous and one else "heuristic"
         return verdict._replace(
             numerical=powers, basis=basis, transient=transient, operators=A
@@ -129,6 +132,13 @@ def _is_exact(found: _Linearised) -> bool:
 
 
 # [feature: not quick]
+def _lasting(A: Array, slopes: tuple[float, float], h: float) -> bool:
+    """Tell whether a run, and one 64 times as long, stays small: no growth is left."""
+    if _beyond(A, slopes, h)[1] > math.log(2.0):
+        return False
+    return A.shape[1] > 1 or _beyond(A, slopes, h, 64)[1] <= math.log(4.0)
+
+
 def _fastest(A: Array, slopes: tuple[float, float]) -> float:
     """Return the largest rate at which the equation grows, 0 where it is noise."""
     rates = []
@@ -149,7 +159,7 @@ def _fastest(A: Array, slopes: tuple[float, float]) -> float:
 def _largest_step(found: _Linearised, verdict: _Verdict) -> float:
     """Return the largest step that adds no growth, 0 where there is none.
 
-    Where matrices decide, the largest found by bisection up to that of frozen cells.
+    Where matrices decide it is found by bisection, from that of frozen cells.
     """
     frozen = float(_largest_steps(found.modes).min())
     # [feature: quick]
@@ -160,20 +170,23 @@ def _largest_step(found: _Linearised, verdict: _Verdict) -> float:
     if A is None:
         return max(frozen, verdict.proven) if verdict.contractive else frozen
 
-    def stable(h: float) -> bool:
-        return _beyond(A, found.slopes, h)[1] <= math.log(2.0)
-
-    high = frozen
+    low, high = 0.0, frozen
     if high == 0.0 or math.isinf(high):
-        high = 64.0 / (1.0 + float(np.abs(A).sum(axis=-1).max()))
-    if stable(high):
-        return frozen if math.isinf(frozen) else high
-    low = 1e-3 * high
-    if not stable(low):
-        return 0.0
+        high = 1.0 / (1.0 + float(np.abs(A).sum(axis=-1).max()))
+    for _ in range(8):  # up from there, or down
+        if not _lasting(A, found.slopes, high):
+            break
+        low, high = high, 4.0 * high
+    else:
+        return math.inf
+    if low == 0.0:
+        low = 1e-3 * high
+        if not _lasting(A, found.slopes, low):
+            return 0.0
     for _ in range(12):
         middle = math.sqrt(low * high)
-        low, high = (middle, high) if stable(middle) else (low, middle)
+        lasts = _lasting(A, found.slopes, middle)
+        low, high = (middle, high) if lasts else (low, middle)
     return low
     # [end]
 

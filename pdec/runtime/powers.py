@@ -37,14 +37,16 @@ def _polynomial(coefficients: tuple[float, ...], J: Array) -> Array:
 
 
 # [end]
-def _beyond(A: Array, slopes: tuple[float, float], h: float) -> tuple[float, float]:
-    """Return the largest ‖Mⁿ‖₂ of the run, and ln of its ratio to the equation's own.
+def _beyond(
+    A: Array, slopes: tuple[float, float], h: float, runs: int = 1
+) -> tuple[float, float]:
+    """Return the largest ‖Mⁿ‖₂ of some runs, and ln of its ratio to the equation's own.
 
     A is a stack of operators, (operators, steps, n, n), with one step for a run whose
     steps are alike; the largest of them counts. Where M is not normal a run may grow
     before it decays, or without end while no eigenvalue leaves the unit circle
     (Trefethen & Embree 2005, chapter 14). The equation's own is the largest ‖exp(t J)‖₂
-    within the run.
+    within the runs.
     """
     largest, excess = 1.0, 0.0
     for s in dict.fromkeys(slopes):
@@ -52,13 +54,13 @@ def _beyond(A: Array, slopes: tuple[float, float], h: float) -> tuple[float, flo
         # [feature: layer]
         J = J - np.eye(J.shape[-1])
         # [end]
-        size = _largest_powers(_step_matrix(J, h), 1)
+        size = _largest_powers(_step_matrix(J, h), runs)
         # [feature: matrix]
         J = _whole(J)
         # [end]
         own, parts = _exponentials(h * J)
         with np.errstate(all="ignore"):
-            ratio = size / np.maximum(_largest_powers(own, parts), 1.0)
+            ratio = size / np.maximum(_largest_powers(own, runs * parts), 1.0)
         largest = max(largest, float(size.max()))
         excess = max(excess, math.log(max(float(np.nan_to_num(ratio).max()), 1.0)))
     return largest, excess

@@ -239,7 +239,9 @@ def _report(
         verdict, powers, radius = _multiplied(found, h, verdict, run)
     growth, step = verdict.growth, verdict.proven
     grid = _largest_step(found, verdict)
-    everywhere = min(grid, _largest_everywhere(found.rows, modes))
+    everywhere = grid
+    if modes.exact and verdict.operators is None:
+        everywhere = min(grid, _largest_everywhere(found.rows, modes))
     theta = modes.theta[:, growth.mode]
     wavelength, length = _wavelengths(modes, growth.mode)
     intrinsic = "growth" if growth.own > 1e-12 else "none"
