@@ -15,12 +15,12 @@ from pdec.runtime.generated import (
     MODEL,
     _amplification,
     _clock,
-    _polynomials,
     _stencil,
 )
 from pdec.runtime.judging import _inherited
 from pdec.runtime.linearised import _judged
-from pdec.runtime.spectrum import _growth, _Rows
+from pdec.runtime.powers import _perturbed
+from pdec.runtime.spectrum import _growth
 from pdec.runtime.stability import Stability, stability
 from pdec.runtime.types import Array, Arrays, State
 from pdec.runtime.watch import _WATCH
@@ -29,12 +29,12 @@ from pdec.runtime.watch import _WATCH
 
 
 def _judge_run(p: Arrays, run: _Run) -> Stability:
-    """Work the verdict out, at the first sample's state where it depends on that."""
-    return stability(p, state=_state_of_first(run), inputs=_inputs_of_first(run))
+    """Work the verdict out, at the largest sample where it depends on the state."""
+    return stability(p, state=_judged_state(run), inputs=_judged_inputs(run))
 
 
-def _state_of_first(run: _Run) -> State:
-    """Return the first sample's state, where the verdict depends on it."""
+def _judged_state(run: _Run) -> State:
+    """Return the state of the largest sample, where the verdict depends on it."""
     # [feature: layer]
     if math.isfinite(sum(_SLOPES)):
         return None
@@ -43,17 +43,29 @@ def _state_of_first(run: _Run) -> State:
     return None
     # [end]
     # [feature: not initial]
-    z = {name: a[:1].astype(np.float64) for name, a in run.z0.items()}
+    k = _largest_sample(run)
+    z = {name: a[k : k + 1].astype(np.float64) for name, a in run.z0.items()}
     return z if len(z) > 1 else next(iter(z.values()))
     # [end]
 
 
-def _inputs_of_first(run: _Run) -> Arrays:
-    """Return the first sample's inputs."""
+def _judged_inputs(run: _Run) -> Arrays:
+    """Return the inputs of the largest sample."""
+    k = _largest_sample(run)
     return {
-        name: (x[0] if x.ndim > len(MODEL.inputs[name].shape) else x).astype(np.float64)
+        name: (x[k] if x.ndim > len(MODEL.inputs[name].shape) else x).astype(np.float64)
         for name, x in run.inputs.items()
     }
+
+
+def _largest_sample(run: _Run) -> int:
+    """Return the sample whose inputs and state are largest, each in its own unit."""
+    total = np.zeros(run.batch)
+    own = [x for n, x in run.inputs.items() if x.ndim > len(MODEL.inputs[n].shape)]
+    for a in [*own, *run.z0.values()]:
+        size = np.abs(a.reshape(len(a), -1)).max(axis=1)
+        total += size / max(float(size.max()), 1e-300)
+    return int(np.argmax(total))
 
 
 def _suspect(p: Arrays, run: _Run) -> bool:
@@ -64,12 +76,16 @@ def _suspect(p: Arrays, run: _Run) -> bool:
     return _grows(a.dot(_phases(tuple(stencil), True)), float(_clock(run.c)[0]))
     # [end]
     # [feature: not quick]
-    watch = _WATCH
+    watch, seen = _WATCH, dict(p)
+    # [feature: jacobian]
+    given = {**run.inputs, **run.z0}
+    seen |= {f"{n}~": np.asarray(abs(x).max()) for n, x in given.items()}
+    # [end]
     watch.calls += 1
-    moved = any(abs(p[n] - x).max() > far for n, (x, far) in watch.at.items())
+    moved = any(abs(seen[n] - x).max() > far for n, (x, far) in watch.at.items())
     if moved or not watch.at or watch.calls >= 16:
         watch.calls, watch.rest = 0, 0 if moved else watch.rest
-        watch.at = {n: (x.copy(), 0.5 * float(abs(x).max())) for n, x in p.items()}
+        watch.at = {n: (x.copy(), 0.5 * float(abs(x).max())) for n, x in seen.items()}
         with np.errstate(all="ignore"):
             watch.suspect = _may_grow(run)
     return watch.suspect
@@ -81,7 +97,7 @@ def _may_grow(run: _Run) -> bool:
     """Tell whether a run may grow by more than 2: a first look.
 
     False is certain where a norm says so, else as good as a few frozen modes are, and a
-    random perturbation of the first sample.
+    random perturbation of the largest sample.
     """
     h, slope = float(_clock(run.c)[0]), 1.0
     # [feature: layer]
@@ -98,11 +114,10 @@ def _may_grow(run: _Run) -> bool:
         a = np.stack([a[some] for a in rows.values()], axis=-1)
         modes = np.linalg.eigvals(np.moveaxis(a @ phases, -1, 0))
         slope = max(_SLOPES, key=abs)
-        own = h * max(float((s * modes).real.max()) - 1.0 for s in _SLOPES)
-        return _grows(modes, h) or _perturbed(walled, slope, h, own)
+        return _grows(modes, h) or bool(_perturbed(walled, slope, h))
     # [end]
     c = {name: a.astype(np.float64) for name, a in run.c.items()}
-    found = _judged(c, _state_of_first(run), _inputs_of_first(run))
+    found = _judged(c, _judged_state(run), _judged_inputs(run))
     # [feature: not matrix]
     if found.rigorous and h <= _inherited(_max_norm_step(found.walled, found.slopes)):
         return False
@@ -113,45 +128,7 @@ def _may_grow(run: _Run) -> bool:
     # [feature: layer]
     slope = max(found.slopes, key=abs)
     # [end]
-    return found.times == 1 and _perturbed(found.walled, slope, h, growth.own)
-
-
-def _perturbed(rows: _Rows, slope: float, h: float, own: float) -> bool:
-    """Tell whether a random perturbation grows tenfold beyond the equation's own.
-
-    The steps are linearised, and not more than 256.
-    """
-    # [feature: explicit]
-    # [feature: not matrix]
-    (above, _), steps = _polynomials(h), min(MODEL.steps, 256)
-    space = [size for size, _, _ in _AXES]
-    rng = np.random.default_rng(0)
-    e = first = rng.standard_normal((*space, next(iter(rows.values())).shape[-1]))
-
-    def rate(n: int, e: Array) -> Array:
-        total = np.zeros_like(e)
-        # [feature: layer]
-        total -= e
-        # [end]
-        for place, a in rows.items():
-            ahead = np.roll(e, [-m for m in place], range(len(place)))
-            # [feature: timed]
-            a = a.reshape(MODEL.steps, -1, *a.shape[1:])[n]
-            # [end]
-            row = slope * a @ ahead.reshape(-1, e.shape[-1], 1)
-            total += row.reshape(e.shape)
-        return total
-
-    for n in range(steps):
-        total = above[-1] * e
-        for coefficient in above[-2::-1]:
-            total = h * rate(n, total) + coefficient * e
-        e = total
-    grown = float(np.linalg.norm(e) / np.linalg.norm(first))
-    return not grown <= 10.0 * math.exp(min(steps * max(own, 0.0), 700.0))
-    # [end]
-    # [end]
-    return False
+    return found.times == 1 and bool(_perturbed(found.walled, slope, h))
 
 
 # [end]

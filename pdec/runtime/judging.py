@@ -19,7 +19,7 @@ from pdec.runtime.generated import (
     _whole,
 )
 from pdec.runtime.linearised import _dense, _Linearised, _smooth
-from pdec.runtime.powers import _beyond
+from pdec.runtime.powers import _beyond, _perturbed
 from pdec.runtime.spectrum import (
     _Growth,
     _growth,
@@ -75,8 +75,9 @@ def _verdict(found: _Linearised, h: float, most: int) -> _Verdict:
     # [end]
     # [feature: not quick]
     dense = _dense(found, most)
-    if dense is not None and dense[1] and step == 0.0:
-        growth = growth._replace(own=h * _fastest(dense[0], found.slopes))
+    whole = _dense(found, 256) if step == 0.0 < growth.own else None
+    if whole is not None and whole[1]:
+        growth = growth._replace(own=h * _fastest(whole[0], found.slopes))
         verdict = verdict._replace(growth=growth)
     if contractive:
         return verdict._replace(numerical="stable", basis="certificate")
@@ -95,8 +96,13 @@ def _verdict(found: _Linearised, h: float, most: int) -> _Verdict:
             numerical=powers, basis=basis, transient=transient, operators=A
         )
     frozen = found.times == 1 and found.modes.matrix.shape[-1] == 1
-    if not found.within or (flag == "stable" and not (frozen and _smooth(found.rows))):
-        flag = "unknown"  # frozen coefficients say nothing there
+    if not (found.within and frozen and _smooth(found.rows)):
+        # frozen coefficients say nothing there
+        flag = "unknown" if flag == "stable" or not found.within else flag
+        slope = max(found.slopes, key=abs)
+        if flag != "unknown" and found.times == 1:
+            grows = _perturbed(found.walled, slope, h)
+            flag = "unknown" if grows is False else flag
     return verdict._replace(numerical=flag, basis="heuristic")
     # [end]
 

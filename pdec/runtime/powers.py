@@ -7,8 +7,9 @@ import math
 import numpy as np
 
 from pdec.runtime.checks import _by_name, _Run
-from pdec.runtime.generated import MODEL, _amplification, _polynomials, _whole
+from pdec.runtime.generated import _AXES, MODEL, _amplification, _polynomials, _whole
 from pdec.runtime.numpy_driver import _pull_back, _tangent
+from pdec.runtime.spectrum import _Rows
 from pdec.runtime.types import Array, Arrays
 
 # [feature: not quick]
@@ -137,6 +138,57 @@ def _powers_of(M: Array) -> tuple[float, float]:
     return largest, float(np.abs(np.linalg.eigvals(once)).max()) if finite else math.inf
 
 
+def _perturbed(rows: _Rows, slope: float, h: float) -> bool | None:
+    """Tell whether the steps make a random perturbation grow, tenfold or more.
+
+    The steps are linearised, and not more than 256. What steps an eighth as long do as
+    well is the equation's own. None where steps are solved for.
+    """
+    # [feature: explicit]
+    # [feature: not matrix]
+    with np.errstate(all="ignore"):
+        grown = _grown(rows, slope, h, 1)
+        return grown > 10.0 and not grown <= 10.0 * _grown(rows, slope, h / 8.0, 8)
+    # [end]
+    # [end]
+    return None
+
+
+# [feature: explicit]
+# [feature: not matrix]
+def _grown(rows: _Rows, slope: float, h: float, parts: int) -> float:
+    """Return by how much a perturbation grows in the run, in steps of so many parts."""
+    above, _ = _polynomials(h)
+    space = [size for size, _, _ in _AXES]
+    width = next(iter(rows.values())).shape[-1]
+    e = first = np.random.default_rng(0).standard_normal((*space, width))
+
+    def rate(n: int, e: Array) -> Array:
+        total = np.zeros_like(e)
+        # [feature: layer]
+        total -= e
+        # [end]
+        for place, a in rows.items():
+            ahead = np.roll(e, [-m for m in place], range(len(place)))
+            # [feature: timed]
+            a = a.reshape(MODEL.steps, -1, *a.shape[1:])[n]
+            # [end]
+            row = slope * a @ ahead.reshape(-1, width, 1)
+            total += row.reshape(e.shape)
+        return total
+
+    for n in range(min(MODEL.steps, 256)):
+        for _ in range(parts):
+            total = above[-1] * e
+            for coefficient in above[-2::-1]:
+                total = h * rate(n, total) + coefficient * e
+            e = total
+    grown = float(np.linalg.norm(e) / np.linalg.norm(first))
+    return grown if math.isfinite(grown) else math.inf
+
+
+# [end]
+# [end]
 def _gain(c: Arrays, state: Arrays, inputs: Arrays, times: int = 30) -> float:
     """Return ‖Mᴸ‖₂ of the run from a state, by power iteration on its tangent."""
     run = _Run(np.dtype(np.float64), 1, c, _alone(state), inputs)

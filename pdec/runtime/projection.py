@@ -46,6 +46,8 @@ def project(p: Arrays, omega: float | None = None) -> Arrays:
     that of the maximum norm's certificate in each cell. Bounds of parameters are kept.
     Raises ArithmeticError where no parameters are stable.
     """
+    if omega is not None and not 0.0 < float(omega) < math.inf:
+        raise ValueError(f"omega is {omega!r}, expected a number > 0")
     checked = _check_params(p, "p", _common_dtype(p))
     h = float(_clock({n: x.astype(np.float64) for n, x in checked.items()})[0])
     w = float(_effective(h if omega is None else float(omega)))
@@ -75,7 +77,8 @@ def project(p: Arrays, omega: float | None = None) -> Arrays:
     found, one = given.copy(), len(given) == 1
     for k, y in enumerate(given * scales):
         found[k] = (
-            _nearest(y, cuts_in(slice(None) if one else slice(k, k + 1))) / scales
+            _nearest_inside(y, cuts_in(slice(None) if one else slice(k, k + 1)))
+            / scales
         )
     result = {name: np.array(value) for name, value in checked.items()}
     for k, name in enumerate(_MOMENTS):
@@ -156,7 +159,7 @@ def _row_cuts(middle: int, a: Array, w: float) -> tuple[Array, Array, Array]:
     return np.array(cells), np.array(rows), np.array(ends)
 
 
-def _nearest(
+def _nearest_inside(
     start: Array, cuts: Callable[[Array], tuple[Array, Array, float]]
 ) -> Array:
     """Return the point nearest to start in the convex set whose cuts are given.

@@ -11,6 +11,7 @@ import numpy as np
 from pdec.runtime.checks import _check_params, _common_dtype
 from pdec.runtime.generated import (
     _QUANTITY,
+    _SLOPES,
     MODEL,
     _clock,
     _coefficients,
@@ -112,6 +113,16 @@ class Stability:
         if self.omega_contractive:
             proven = _shown_step(self.omega_contractive)
             lines.append(f"  contracts up to {name} = {proven} ({self.certificate})")
+        # [feature: layer]
+        if (
+            self.numerical == "stable"
+            and not self.contractive
+            and _SLOPES[0] < _SLOPES[1]
+        ):
+            lines.append(
+                "  for slopes f' that are alike; where they vary none is proven"
+            )
+        # [end]
         if self.intrinsic == "growth":
             factor = math.exp(min(self.intrinsic_growth, 700.0))
             lines.append(f"  the equation itself grows, × {factor:.4g} a step")

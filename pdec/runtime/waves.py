@@ -25,7 +25,7 @@ def _largest_everywhere(rows: _Rows, modes: _Modes) -> float:
 
     Where there is not one axis, the grid's modes stand for all.
     """
-    if len(_AXES) != 1:
+    if len(_AXES) != 1 or len(rows) == _AXES[0][0] > 9:  # between cells, or of all
         return math.inf
     # [feature: three]
     return float(_lengths(min(_three_point(rows, s) for s in modes.slopes)))
