@@ -235,9 +235,20 @@ def main(arguments: list[str] | None = None) -> None:
     if unknown := set(chosen) - set(names):
         parser.error(f"no such workload: {', '.join(sorted(unknown))}")
     options.output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as kept:
+        # what B7 compiles with torch.compile, B1 need not compile again
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", kept)
+        results = run(chosen, options)
+    text = report(results, options.rounds)
+    if options.page:
+        write(options.page, text)
+    print(text)
+    print(f"speed.md and speed.json are in {options.output}/")
+
+
+def run(chosen: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
+    """Measure what was chosen; what there is so far is kept in the output folder."""
     results: dict[str, Any] = {"machine": machine()}
-    kept = tempfile.TemporaryDirectory()  # what B7 compiles, B1 need not compile again
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = kept.name
     known = workloads.all_of(quick=options.quick)
     for name in chosen:
         begin = time.perf_counter()
@@ -259,11 +270,7 @@ def main(arguments: list[str] | None = None) -> None:
         (options.output / "speed.md").write_text(text, "utf-8")
         (options.output / "speed.json").write_text(json.dumps(results), "utf-8")
         print(f"{name}: {time.perf_counter() - begin:.0f} s", file=sys.stderr)
-    text = report(results, options.rounds)
-    if options.page:
-        write(options.page, text)
-    print(text)
-    print(f"speed.md and speed.json are in {options.output}/")
+    return results
 
 
 if __name__ == "__main__":
