@@ -107,6 +107,7 @@ LAYERS = (
     "targets/unbroken",
     "targets/solves",
     "targets/numpy",
+    "targets/vectors",
     "targets/nests",
     "targets/loops",
     "targets/compiled",

@@ -5,7 +5,9 @@ A target with another way to run the mathematics replaces this file: see driver.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,7 @@ from pdec.runtime.numba_buffers import (
     _with_margins,
     _zero_sums,
 )
+from pdec.runtime.numba_implicit import _check_solved, _solvers
 from pdec.runtime.numba_samples import (
     _differentiate_samples,
     _judge_samples,
@@ -54,17 +57,52 @@ def _tile_size(run: _Run) -> int:
     return -(-run.batch // _SLOTS)
 
 
+def _over_samples(
+    run: _Run,
+    buffers: Callable[[], _Buffers],
+    work: Callable[[slice, _Buffers], Any],
+    fold: Callable[[Any], None] | None = None,
+) -> None:
+    """Call work(rows, own buffers) for each slot, and fold(its result) in order."""
+
+    def own() -> _Buffers:
+        made = buffers()
+        # [feature: implicit]
+        made = _Buffers((*made.v, *_solvers(run.dtype)), made.v_more, made.c_more)
+        # [end]
+        return made
+
+    def task(rows: slice, space: _Buffers) -> Any:
+        result = work(rows, space)
+        # [feature: implicit]
+        _check_solved(space.v)
+        # [end]
+        return result
+
+    _each_tile(run.batch, _tile_size(run), own, task, fold)
+
+
 def _run_steps(run: _Run, start: int, end: int, values: Arrays) -> Arrays:
     """Return the fields after steps start to end - 1, from their values before."""
     out = _like_fields(run)
-    z, x, zT = _as_tuple(values or out), _inputs_of(run.inputs), tuple(out.values())
+    z, x, zT = _state_of(values), _inputs_of(run.inputs), tuple(out.values())
     c = _with_margins(run.c, _C, run.dtype)
 
     def work(rows: slice, space: _Buffers) -> None:
         _run_samples(rows.start, rows.stop, start, end, z, x, c, space.v, zT)
 
-    _each_tile(run.batch, _tile_size(run), lambda: _forward_buffers(run, 2), work)
+    _over_samples(run, lambda: _forward_buffers(run, 2), work)
     return out
+
+
+def _state_of(values: Arrays) -> tuple[Array, ...] | None:
+    """Return the fields as compiled functions take them; None where there are none."""
+    return _as_tuple(values) if values else None
+
+
+def _first_state(run: _Run) -> Arrays:
+    """Return the fields before all steps."""
+    return _run_steps(run, 0, 0, run.z0)
 
 
 def _final_state(run: _Run) -> Arrays:
@@ -92,7 +130,7 @@ def _settled_state(run: _Run, tol: float) -> tuple[Arrays, Array, Array]:
     that is not stable.
     """
     step, reached = np.full(run.batch, MODEL.steps), np.zeros(run.batch, bool)
-    z = _run_steps(run, 0, 0, run.z0)
+    z = _first_state(run)
     rows, before = np.arange(run.batch), np.zeros(run.batch)
     for n in range(MODEL.steps):
         moving = _some(run, rows)
@@ -154,7 +192,7 @@ def _readouts(run: _Run) -> Arrays:
     def work(rows: slice, space: _Buffers) -> None:
         _read_samples(rows.start, rows.stop, z, x, c, space.v, out)
 
-    _each_tile(run.batch, _tile_size(run), lambda: _forward_buffers(run, 1), work)
+    _over_samples(run, lambda: _forward_buffers(run, 1), work)
     return kept
 
 
@@ -166,8 +204,8 @@ def _final_tuple(run: _Run) -> tuple[Array, ...]:
 def _tangent(run: _Run, run_dot: _Run) -> Arrays:
     """Return the tangent of the final state along the tangents of all that is read."""
     out = _like_fields(run)
-    z, x = _as_tuple(run.z0 or out), _inputs_of(run.inputs)
-    z_dot, x_dot = _as_tuple(run_dot.z0 or out), _inputs_of(run_dot.inputs)
+    z, x = _state_of(run.z0), _inputs_of(run.inputs)
+    z_dot, x_dot = _state_of(run_dot.z0), _inputs_of(run_dot.inputs)
     c = _with_margins(run.c, _C, run.dtype)
     c_dot = _with_margins(run_dot.c, _C_DOT, run.dtype)
     zT_dot = tuple(out.values())
@@ -176,7 +214,7 @@ def _tangent(run: _Run, run_dot: _Run) -> Arrays:
         a, b, v, v_dot = rows.start, rows.stop, space.v, space.v_more
         _push_samples(a, b, MODEL.steps, z, x, z_dot, x_dot, c, v, c_dot, v_dot, zT_dot)
 
-    _each_tile(run.batch, _tile_size(run), lambda: _tangent_buffers(run), work)
+    _over_samples(run, lambda: _tangent_buffers(run), work)
     return out
 
 
@@ -255,7 +293,7 @@ def _losses_at(run: _Run, values: Arrays, targets: Arrays, number: int) -> Array
     def work(rows: slice, space: _Buffers) -> None:
         _judge_samples(rows.start, rows.stop, number, z, x, y, c, space.v, losses)
 
-    _each_tile(run.batch, _tile_size(run), lambda: _forward_buffers(run, 1), work)
+    _over_samples(run, lambda: _forward_buffers(run, 1), work)
     return losses
 
 
@@ -307,7 +345,7 @@ def _sum_up(run: _Run, sweep: Any, slots: int, loss_bar: float) -> dict[str, Any
     """Take all samples there and back, and add up the cotangents of what they share."""
     out = _like_fields(run)
     z, x, c = (
-        _as_tuple(run.z0 or out),
+        _state_of(run.z0),
         _inputs_of(run.inputs),
         _with_margins(run.c, _C, run.dtype),
     )
@@ -332,13 +370,8 @@ def _sum_up(run: _Run, sweep: Any, slots: int, loss_bar: float) -> dict[str, Any
             if part is not total:
                 total += part
 
-    _each_tile(
-        run.batch,
-        _tile_size(run),
-        lambda: _backward_buffers(run, slots + 2, loss_bar),
-        work,
-        fold,
-    )
+    buffers = functools.partial(_backward_buffers, run, slots + 2, loss_bar)
+    _over_samples(run, buffers, work, fold)
     return _finish(run, totals, out, x_totals, loss_bar)
 
 

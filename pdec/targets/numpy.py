@@ -239,7 +239,9 @@ def arrange(module: Module, derivation: Derivation) -> None:
 
 def _signature(name: str) -> str:
     """The arguments of a function, which its name tells."""
-    number = "n: int, " if name.startswith("_step") else ""
+    number = "n: int, " if name.startswith(("_step", "_residual")) else ""
+    if name.startswith("_residual") and name.endswith("_jvp"):
+        return "(n: int, c: Arrays, v: Arrays, v_dot: Arrays) -> None:"
     more = ""
     for mark in ("bar", "dot"):
         if name.endswith({"bar": "_vjp", "dot": "_jvp"}[mark]):
@@ -252,7 +254,7 @@ PLUGINS = (
         name="numpy",
         doc="NumPy alone, on tiles of samples that stay in the cache",
         write=write,
-        driver=("tiles", "numpy_driver", "implicit"),
+        driver=("tiles", "numpy_driver", "pattern", "implicit"),
         arrange=arrange,
     ),
 )
