@@ -80,6 +80,7 @@ IMPORTS = """\
 import contextvars
 import difflib
 import functools
+import importlib
 import io
 import itertools
 import json

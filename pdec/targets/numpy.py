@@ -160,5 +160,6 @@ PLUGINS = (
         doc="NumPy alone, on tiles of samples that stay in the cache",
         write=write,
         driver=("tiles", "numpy_driver", "implicit"),
+        tools=("host",),
     ),
 )
