@@ -177,6 +177,8 @@ class Threads(Loops):
         super().__init__(module, margins, scalars)
         self.laned = laned
         self._before: list[Phase] = []
+        self._head: list[str] = []  # of the loop that ends at line number _end
+        self._end = -1
         self._known: set[str] = set()
 
     def element(self, access: Access) -> str:
@@ -274,9 +276,14 @@ class Threads(Loops):
         if nest.gathered:
             maps = [replace(maps[0], expr=sympy.Add(*(m.expr for m in maps)))]
         if not phase.serial:
+            done = len(self.lines)
             indent, ends = self._strided(phase.parallel, ranges, INDENT)
+            head = self.lines[done:]
+            if head == self._head and done == self._end:  # go on in the same loop
+                self.lines[done - 1 :] = []
             self._cells(maps, indent)
             self.lines += ends
+            self._head, self._end = head, len(self.lines)
             return
         if phase.shared:
             indent, ends = self._serial(phase.parallel, ranges, INDENT)
@@ -386,6 +393,9 @@ class Threads(Loops):
     ) -> tuple[str, list[str]]:
         """Open loops that a thread runs alone."""
         ends: list[str] = []
+        if not indices:
+            self.lines.append(f"{indent}{{")
+            return indent + INDENT, [f"{indent}}}"]
         for name in indices:
             i, (low, high) = self.index(name), ranges[name]
             self.lines.append(f"{indent}for (int {i} = {low}; {i} < {high}; {i}++) {{")

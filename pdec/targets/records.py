@@ -185,7 +185,7 @@ def copies(kernels: Functions, along: Collection[str]) -> str:
             "take_inputs",
             [TEAM, row, of, "V &v"],
             [
-                (i, "", k, f"s % given[{len(inputs) + k}]", "=")
+                (i, "", k, f"(s % given[{len(inputs) + k}])", "=")
                 for k, i in enumerate(inputs)
             ],
         ),
