@@ -229,7 +229,7 @@ def _tables(kernels: Functions, parts: Sequence[str]) -> list[str]:
     blocks = _blocks(kernels)
     threads = min(MOST_THREADS, -(-_cells(kernels) // 32) * 32)
     lines.append("# threads of a block, and blocks that work on one sample")
-    lines.append(f"_THREADS, _BLOCKS = {threads}, {blocks}")
+    lines += [f"_THREADS = {threads}", f"_BLOCKS = {blocks}"]
     return lines
 
 

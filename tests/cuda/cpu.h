@@ -65,6 +65,7 @@ static void run(unsigned first, unsigned last, unsigned threads, int order)
         turn[k] = k;
     }
     for (unsigned left = count; left > 0;) {
+        bool moved = false;
         for (unsigned k = count - 1; order == 2 && k > 0; k--) {
             unsigned other = random_below(k + 1), kept = turn[k];
             turn[k] = turn[other], turn[other] = kept;
@@ -72,6 +73,7 @@ static void run(unsigned first, unsigned last, unsigned threads, int order)
         for (unsigned k = 0; k < count; k++) {
             Thread &t = all[order == 1 ? count - 1 - k : turn[k]];
             if (t.state != READY) continue;
+            moved = true;
             now = &t, threadIdx.x = t.number, blockIdx.x = t.block;
             swapcontext(&home, &t.context);
             left -= t.state == DONE;
@@ -81,8 +83,9 @@ static void run(unsigned first, unsigned last, unsigned threads, int order)
             for (unsigned k = block * threads; k < (block + 1) * threads; k++)
                 all_wait &= all[k].state == WAITS;
             for (unsigned k = block * threads; all_wait && k < (block + 1) * threads; k++)
-                all[k].state = READY;
+                all[k].state = READY, moved = true;
         }
+        if (!moved) abort();  // some wait for others that have ended
     }
     for (unsigned k = 0; k < count; k++) free(all[k].stack);
     free(all), free(turn);

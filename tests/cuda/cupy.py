@@ -243,26 +243,26 @@ class RawModule:
 
     def __init__(self, *, code: str, options: tuple[str, ...]) -> None:
         self._library = ctypes.CDLL(str(build(code, options)))
+        (blocks,) = re.findall(r"^#define BLOCKS (\d+)$", code, re.MULTILINE)
+        self._blocks = BLOCKS or int(blocks)
 
     def get_function(self, name: str) -> Any:
-        return _Kernel(self._library, name)
+        return _Kernel(self._library, name, self._blocks)
 
 
 class _Kernel:
     max_dynamic_shared_size_bytes = 0
 
-    def __init__(self, library: Any, name: str) -> None:
+    def __init__(self, library: Any, name: str, blocks: int) -> None:
         self._launch, self._kernel = library.launch, getattr(library, f"{name}_words")
-        self._name = name
+        self._name, self._meets = name, blocks > 1 and not name.startswith("add_")
 
     def __call__(self, grid: Any, block: Any, args: Any, *, shared_mem: int = 0) -> None:
         assert shared_mem == self.max_dynamic_shared_size_bytes <= IN_CHIP
         launches.append(self._name)
-        meets = BLOCKS > 1 and not self._name.startswith("add_")
         words = (ctypes.c_longlong * len(args))(*map(_word, args))
-        self._launch(
-            self._kernel, grid[0], block[0], grid[0] if meets else 1, ORDER, words
-        )
+        together = grid[0] if self._meets else 1
+        self._launch(self._kernel, grid[0], block[0], together, ORDER, words)
 
 
 def _word(value: Any) -> int:
