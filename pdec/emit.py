@@ -46,7 +46,7 @@ def emit(
         model_record(derivation, target.name, options),
         *(runtime.paste(file, features) for file in after),
     ]
-    title = header(derivation, target.name, options)
+    title = header(derivation, target.name, options, written.remark)
     head = f"{title}\n\nfrom __future__ import annotations\n"
     body = "\n\n".join(piece for piece in pieces if piece)
     return f"{head}\n{runtime.imports(body)}\n{body}"

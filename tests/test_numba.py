@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from comparison import compare, growth, point, results
 
 import pdec
@@ -39,6 +38,7 @@ IMPLICIT = (
     "scheme equilibrium",
 )
 EXPLICIT = [m for m in MODELS if not any(s in m.read_text("utf-8") for s in IMPLICIT)]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Any:

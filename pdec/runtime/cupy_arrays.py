@@ -62,8 +62,9 @@ def _is_array(value: Any) -> bool:
 def _taken(value: Any, label: str, expected: str, remedy: str) -> Array:
     """Return what the user passed if it is an array on the GPU, without a copy."""
     _device_found()
+    array: Array = value
     if isinstance(value, _lib.ndarray):
-        return value
+        return array
     if isinstance(value, np.ndarray | np.generic):
         raise TypeError(
             f"{label} is an array of NumPy, but this module takes CuPy's; pass "
@@ -80,7 +81,8 @@ def _taken(value: Any, label: str, expected: str, remedy: str) -> Array:
             "move it there, or compile the model with --target numba"
         )
     detached = value.detach() if hasattr(value, "detach") else value
-    return _lib.from_dlpack(detached)
+    array = _lib.from_dlpack(detached)
+    return array
 
 
 def _each(values: Any, change: Callable[[Any], Any]) -> Any:

@@ -123,13 +123,14 @@ def _last_meeting(device: int) -> Any:
 def _empty(shape: Any, dtype: Any) -> Array:
     """Allocate, or say how to need less."""
     try:
-        return _lib.empty(shape, dtype)
+        made: Array = _lib.empty(shape, dtype)
     except _lib.cuda.memory.OutOfMemoryError as error:
         raise MemoryError(
             f"{MODEL.name} does not fit the memory of the GPU ({error}): pass "
             'checkpoint="sqrt", or a smaller batch, or compile the model with '
             "--target numba"
         ) from None
+    return made
 
 
 # --- what kernels read and write -----------------------------------------------------
@@ -151,7 +152,8 @@ def _with_margins(c: Arrays, record: str, dtype: Any) -> Array:
         if name in c:
             array[_PLACES[name]] = c[name]
         parts.append(array.ravel())
-    return _lib.asarray(np.concatenate(parts))
+    packed: Array = _lib.asarray(np.concatenate(parts))
+    return packed
 
 
 class _Addresses:
@@ -216,9 +218,7 @@ def _run_steps(run: _Run, start: int, end: int, values: Arrays) -> Arrays:
     out = _like_fields(run)
     given = _Addresses(run, z=values, out=(out, {}, {}))
     c = _with_margins(run.c, "Shared", run.dtype)
-    _launch(
-        "run_samples", run, run.batch, 0, run.batch, start, end, given.words, c
-    )
+    _launch("run_samples", run, run.batch, 0, run.batch, start, end, given.words, c)
     return out
 
 
@@ -310,7 +310,8 @@ def _sum_up(
             losses,
         ),
     )
-    return losses, _finish(run, _added("totals", run, totals), z_bar, x_bar, bool(every))
+    total = _added("totals", run, totals)
+    return losses, _finish(run, total, z_bar, x_bar, penalised=every > 0)
 
 
 def _added(what: str, run: _Run, rows: Array) -> Array:
@@ -324,7 +325,7 @@ def _added(what: str, run: _Run, rows: Array) -> Array:
 
 
 def _finish(
-    run: _Run, total: Array, z_bar: Arrays, x_bar: Arrays, penalised: bool
+    run: _Run, total: Array, z_bar: Arrays, x_bar: Arrays, *, penalised: bool
 ) -> dict[str, Any]:
     """Pull the sums back to the parameters; return all in the dtype of the run."""
     numbers, sums, start = _lib.asnumpy(total), {}, 0

@@ -38,16 +38,18 @@ struct Tangent {
     {int(blockIdx.x % BLOCKS * THREADS + threadIdx.x), w.lanes, gates + GROUP}
 #define KERNEL extern "C" __global__ void __launch_bounds__(THREADS)
 
+// Bring in a sample; without a state, the model says how it begins.
 __device__ void begin(
-    Team team, long long s, const Word *given, const Shared &c, Values &v)
+    Team team, long long s, long long n, const Word *given, const Shared &c, Values &v)
 {
     take_inputs(team, s, given + AT_X, v);
 # [feature: initial]
-    initial(team, 0, c, v);
+    if (given[AT_Z] == 0) {
+        initial(team, 0, c, v);
+        return;
+    }
 # [end]
-# [feature: not initial]
-    take_state(team, s, 0, given + AT_Z, v);
-# [end]
+    take_state(team, s, n, given + AT_Z, v);
 }
 
 // Steps start to end - 1 of all samples.
@@ -60,12 +62,7 @@ KERNEL run_samples(
     wipe(team, w);
     team.meet();
     for (long long s = GROUP; s < batch; s += GROUPS) {
-        if (start == 0) {
-            begin(team, s, given, *c, w.v);
-        } else {
-            take_inputs(team, s, given + AT_X, w.v);
-            take_state(team, s, start, given + AT_Z, w.v);
-        }
+        begin(team, s, start, given, *c, w.v);
         for (long long n = start; n < end; n++) step(team, n, *c, w.v);
         give_state(team, s, end, w.v, given + AT_Z_OUT);
     }
@@ -81,8 +78,7 @@ KERNEL read_samples(
     wipe(team, w);
     team.meet();
     for (long long s = GROUP; s < batch; s += GROUPS) {
-        take_inputs(team, s, given + AT_X, w.v);
-        take_state(team, s, 0, given + AT_Z, w.v);
+        begin(team, s, 0, given, *c, w.v);
         readout(team, 0, *c, w.v);
         give_readouts(team, s, w.v, given + AT_READ_OUT);
     }
@@ -100,8 +96,7 @@ KERNEL judge_samples(
     wipe(team, w);
     team.meet();
     for (long long s = GROUP; s < batch; s += GROUPS) {
-        take_inputs(team, s, given + AT_X, w.v);
-        take_state(team, s, 0, given + AT_Z, w.v);
+        begin(team, s, 0, given, *c, w.v);
         take_targets(team, s, number, given + AT_Y, w.v);
 # [feature: readout]
         readout(team, 0, *c, w.v);
@@ -123,13 +118,11 @@ KERNEL push_samples(
     wipe(team, w);
     team.meet();
     for (long long s = GROUP; s < batch; s += GROUPS) {
-        begin(team, s, given, *c, w.v);
+        begin(team, s, 0, given, *c, w.v);
         take_inputs(team, s, given + AT_X_MORE, w.v_dot);
+        if (given[AT_Z_MORE] != 0) take_state(team, s, 0, given + AT_Z_MORE, w.v_dot);
 # [feature: initial]
-        initial_jvp(team, 0, *c, w.v, *c_dot, w.v_dot);
-# [end]
-# [feature: not initial]
-        take_state(team, s, 0, given + AT_Z_MORE, w.v_dot);
+        if (given[AT_Z_MORE] == 0) initial_jvp(team, 0, *c, w.v, *c_dot, w.v_dot);
 # [end]
         for (long long n = 0; n < steps; n++)
             step_jvp(team, n, *c, w.v, *c_dot, w.v_dot);
@@ -156,7 +149,7 @@ KERNEL differentiate_samples(
         Totals &total = totals[slot];
         for (long long s = slot * batch / slots; s < (slot + 1) * batch / slots; s++) {
             long long held[2] = {0, -1};
-            begin(team, s, given, *c, w.v);
+            begin(team, s, 0, given, *c, w.v);
             clear_sample(team, w.v_bar);
             if (every == 0) take_state(team, s, steps, given + AT_Z_MORE, w.v_bar);
             for (long long k = 0; k < moves; k++) {
@@ -190,7 +183,8 @@ KERNEL differentiate_samples(
                 step_vjp(team, end, *c, w.v, w.sums, total, w.v_bar);
             }
 # [feature: initial]
-            initial_vjp(team, 0, *c, w.v, w.sums, total, w.v_bar);
+            if (given[AT_Z] == 0)
+                initial_vjp(team, 0, *c, w.v, w.sums, total, w.v_bar);
 # [end]
             give_state(team, s, 0, w.v_bar, given + AT_Z_OUT);
             give_inputs(team, s, w.v_bar, given + AT_X_OUT);

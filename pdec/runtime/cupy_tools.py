@@ -1,4 +1,4 @@
-"""What all device functions are made of: numbers, functions, the threads of a sample."""
+"""What all device functions are made of: numbers, and the threads of a sample."""
 
 from __future__ import annotations
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pdec.runtime.certificates import _layer_rows, _walled_rows
-from pdec.runtime.checks import _by_name
+from pdec.runtime.checks import _by_name, _Run
 from pdec.runtime.generated import (
     _AXES,
-    _CELLS,
     _EVERYWHERE,
     _JUDGED,
     _REACH,
@@ -20,10 +19,11 @@ from pdec.runtime.generated import (
     MODEL,
     _clock,
     _decays,
-    _initial,
     _stencil,
 )
-from pdec.runtime.jacobian import _at_state, _jacobian_rows, _slopes_seen
+from pdec.runtime.host import _handed_out, _on_host
+from pdec.runtime.jacobian import _jacobian_rows, _slopes_seen
+from pdec.runtime.numpy_driver import _first_state
 from pdec.runtime.spectrum import _Modes, _modes_of, _Rows
 from pdec.runtime.types import Array, Arrays, State
 
@@ -132,9 +132,8 @@ def _samples(
     if state is None and set(MODEL.inputs) <= set(inputs or {}):
         about = "the initial state"
         for z, x in found:
-            v = _at_state(z, x, 1)
-            _initial(c, v)
-            z |= {n: v[n][cells][0] for n, cells in _CELLS.items()}
+            run = _Run(np.dtype(np.float64), 1, c, {}, _handed_out(x))
+            z |= {n: first[0] for n, first in _on_host(_first_state(run)).items()}
     # [end]
     return about, found
 

@@ -58,7 +58,7 @@ def _tile_size(run: _Run) -> int:
 def _run_steps(run: _Run, start: int, end: int, values: Arrays) -> Arrays:
     """Return the fields after steps start to end - 1, from their values before."""
     out = _like_fields(run)
-    z, x, zT = _as_tuple(values or out), _inputs_of(run.inputs), tuple(out.values())
+    z, x, zT = _state_of(values), _inputs_of(run.inputs), tuple(out.values())
     c = _with_margins(run.c, _C, run.dtype)
 
     def work(rows: slice, space: _Buffers) -> None:
@@ -66,6 +66,11 @@ def _run_steps(run: _Run, start: int, end: int, values: Arrays) -> Arrays:
 
     _each_tile(run.batch, _tile_size(run), lambda: _forward_buffers(run, 2), work)
     return out
+
+
+def _state_of(values: Arrays) -> tuple[Array, ...] | None:
+    """Return the fields as compiled functions take them; None where there are none."""
+    return _as_tuple(values) if values else None
 
 
 # [feature: readout]
@@ -97,8 +102,8 @@ def _final_tuple(run: _Run) -> tuple[Array, ...]:
 def _tangent(run: _Run, run_dot: _Run) -> Arrays:
     """Return the tangent of the final state along the tangents of all that is read."""
     out = _like_fields(run)
-    z, x = _as_tuple(run.z0 or out), _inputs_of(run.inputs)
-    z_dot, x_dot = _as_tuple(run_dot.z0 or out), _inputs_of(run_dot.inputs)
+    z, x = _state_of(run.z0), _inputs_of(run.inputs)
+    z_dot, x_dot = _state_of(run_dot.z0), _inputs_of(run_dot.inputs)
     c = _with_margins(run.c, _C, run.dtype)
     c_dot = _with_margins(run_dot.c, _C_DOT, run.dtype)
     zT_dot = tuple(out.values())
@@ -221,7 +226,7 @@ def _sum_up(run: _Run, sweep: Any, slots: int, loss_bar: float) -> dict[str, Any
     """Take all samples there and back, and add up the cotangents of what they share."""
     out = _like_fields(run)
     z, x, c = (
-        _as_tuple(run.z0 or out),
+        _state_of(run.z0),
         _inputs_of(run.inputs),
         _with_margins(run.c, _C, run.dtype),
     )

@@ -36,14 +36,14 @@ from pdec.runtime.numba_tools import _compiled, _entry
 
 @_compiled
 def _begin(s: int, z: Any, x: Any, c: Any, v: Any) -> None:
-    """Bring in sample s, at level 0."""
+    """Bring in sample s, at level 0; without z, the model says how it begins."""
     _take_inputs(s, x, v)
     # [feature: initial]
-    _initial(0, 0, 0, c, v)
+    if z is None:
+        _initial(0, 0, 0, c, v)
+        return
     # [end]
-    # [feature: not initial]
     _take_state(s, 0, z, v)
-    # [end]
 
 
 @_entry
@@ -60,11 +60,7 @@ def _run_samples(
 ) -> None:
     """Run steps start to end - 1 of samples first to last - 1, from z to out."""
     for s in range(first, last):
-        if start == 0:
-            _begin(s, z, x, c, v)
-        else:
-            _take_inputs(s, x, v)
-            _take_state(s, 0, z, v)
+        _begin(s, z, x, c, v)
         for n in range(start, end):
             _step(n, (n - start) % 2, (n - start + 1) % 2, c, v)
         _give_state(s, (end - start) % 2, v, out)
@@ -204,6 +200,20 @@ def _differentiate_samples(
 
 
 # [end]
+@_compiled
+def _begin_tangent(
+    s: int, z_dot: Any, x_dot: Any, c: Any, v: Any, c_dot: Any, v_dot: Any
+) -> None:
+    """Bring in the tangents of sample s, likewise."""
+    _take_tangents(s, x_dot, v_dot)
+    # [feature: initial]
+    if z_dot is None:
+        _initial_jvp(0, 0, 0, c, v, c_dot, v_dot)
+        return
+    # [end]
+    _take_state(s, 0, z_dot, v_dot)
+
+
 @_entry
 def _push_samples(
     first: int,
@@ -222,13 +232,7 @@ def _push_samples(
     """Run all steps of samples and of their tangents."""
     for s in range(first, last):
         _begin(s, z, x, c, v)
-        _take_tangents(s, x_dot, v_dot)
-        # [feature: initial]
-        _initial_jvp(0, 0, 0, c, v, c_dot, v_dot)
-        # [end]
-        # [feature: not initial]
-        _take_state(s, 0, z_dot, v_dot)
-        # [end]
+        _begin_tangent(s, z_dot, x_dot, c, v, c_dot, v_dot)
         for n in range(steps):
             _step_jvp(n, n % 2, (n + 1) % 2, c, v, c_dot, v_dot)
         _give_state(s, steps % 2, v_dot, out)

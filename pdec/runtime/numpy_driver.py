@@ -64,6 +64,17 @@ def _final_state(run: _Run) -> Arrays:
     return zT
 
 
+def _first_state(run: _Run) -> Arrays:
+    """Return the fields before all steps."""
+    z = _like_fields(run)
+
+    def work(rows: slice, space: _Workspace) -> None:
+        _store_fields(_begin(run, space, rows), z)
+
+    _over_tiles(run, [1], work)
+    return z
+
+
 def _settled_state(run: _Run, tol: float) -> tuple[Arrays, Array, Array]:
     """Return the fields where each sample settles, after which step, and whether.
 
@@ -156,11 +167,11 @@ def _tangent(run: _Run, run_dot: _Run) -> Arrays:
         tile_dot = _view(space_dot, rows)
         _set_inputs(run_dot, tile_dot)
         # [feature: initial]
-        _initial_jvp(run.c, tile.v, run_dot.c, tile_dot.v)
+        if not run_dot.z0:
+            _initial_jvp(run.c, tile.v, run_dot.c, tile_dot.v)
         # [end]
-        # [feature: not initial]
-        _set_fields(run_dot.z0, tile_dot)
-        # [end]
+        if run_dot.z0:
+            _set_fields(run_dot.z0, tile_dot)
         for n in range(MODEL.steps):
             _step_jvp(n, run.c, tile.v, run_dot.c, tile_dot.v)
             tile.set_level(n + 1)

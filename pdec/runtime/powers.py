@@ -6,17 +6,10 @@ import math
 
 import numpy as np
 
-from pdec.runtime.generated import (
-    _CELLS,
-    _SHARED,
-    MODEL,
-    _amplification,
-    _polynomials,
-    _step,
-    _step_jvp,
-    _step_vjp,
-)
-from pdec.runtime.jacobian import _at_state
+from pdec.runtime.checks import _by_name, _Run
+from pdec.runtime.generated import MODEL, _amplification, _polynomials
+from pdec.runtime.host import _handed_out
+from pdec.runtime.numpy_driver import _pull_back, _tangent
 from pdec.runtime.types import Array, Arrays
 
 # --- the steps multiplied out --------------------------------------------------------
@@ -59,42 +52,27 @@ def _powers_of(M: Array) -> tuple[float, float]:
 
 def _gain(c: Arrays, state: Arrays, inputs: Arrays, times: int = 30) -> float:
     """Return ‖Mᴸ‖₂ of the run from a state, by power iteration on its tangent."""
-    v, along = _at_state(state, inputs, 1), []
-    v |= {f"{name}_next": np.zeros_like(v[name]) for name in _CELLS}
-    for n in range(MODEL.steps):
-        _step(n, c, v)
-        along.append({name: a.copy() for name, a in v.items()})
-        _turn(v)
-    c_dot = {name: np.zeros_like(a) for name, a in c.items()}
-    c_bar = {name: np.zeros(shape) for name, shape in _SHARED.items()}
+    z0, inputs = _handed_out((_alone(state), inputs))
+    run = _Run(np.dtype(np.float64), 1, c, z0, inputs)
+    still = {name: np.zeros_like(a) for name, a in c.items()}
+    given = {name: np.zeros_like(x) for name, x in inputs.items()}
     rng, size = np.random.default_rng(0), 0.0
-    u = {
-        name: rng.standard_normal(v[name][cells].shape)
-        for name, cells in _CELLS.items()
-    }
+    u = _handed_out({n: rng.standard_normal(z.shape) for n, z in run.z0.items()})
     for _ in range(times):
-        length = math.sqrt(sum(float(np.vdot(x, x)) for x in u.values()))
+        length = _euclidean(u)
         if not 0.0 < length < math.inf:
             return length
-        v_dot = {name: np.zeros_like(a) for name, a in v.items()}
-        for name, cells in _CELLS.items():
-            v_dot[name][cells] = u[name] / length
-        for n, v in enumerate(along):
-            _step_jvp(n, c, v, c_dot, v_dot)
-            _turn(v_dot)
-        moved = {name: v_dot[name][cells] for name, cells in _CELLS.items()}
-        size = math.sqrt(sum(float(np.vdot(x, x)) for x in moved.values()))
-        v_bar = {name: np.zeros_like(a) for name, a in v.items()}
-        for name, cells in _CELLS.items():
-            v_bar[f"{name}_next"][cells] = moved[name]
-        for n in reversed(range(MODEL.steps)):
-            _step_vjp(n, c, along[n], c_bar, v_bar)
-            _turn(v_bar)
-        u = {name: v_bar[f"{name}_next"][cells] for name, cells in _CELLS.items()}
+        u = {name: z / length for name, z in u.items()}
+        moved = _tangent(run, _Run(run.dtype, 1, still, u, given))
+        size = _euclidean(moved)
+        u = _by_name(_pull_back(run, moved, MODEL.steps + 1)["z0"], MODEL.fields, "z0")
     return size
 
 
-def _turn(v: Arrays) -> None:
-    """Let the fields after a step be those before the next one."""
-    for name in _CELLS:
-        v[name], v[f"{name}_next"] = v[f"{name}_next"], v[name]
+def _alone(state: Arrays) -> Arrays:
+    """Return the state of one sample with a batch axis."""
+    return {name: np.array(z[None], np.float64) for name, z in state.items()}
+
+
+def _euclidean(u: Arrays) -> float:
+    return math.sqrt(sum(float(np.vdot(x, x)) for x in u.values()))

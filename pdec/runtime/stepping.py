@@ -17,6 +17,11 @@ from pdec.runtime.types import Array, Arrays
 # --- from one step to another --------------------------------------------------------
 
 
+def _first_state(run: _Run) -> Arrays:
+    """Return the fields before all steps."""
+    return _run_steps(run, 0, 0, run.z0)
+
+
 def _final_state(run: _Run) -> Arrays:
     """Return the fields after all steps."""
     return _run_steps(run, 0, MODEL.steps, run.z0)
@@ -43,7 +48,7 @@ def _settled_state(run: _Run, tol: float) -> tuple[Arrays, Array, Array]:
     """
     step = _lib.full(run.batch, MODEL.steps)
     reached = _lib.zeros(run.batch, bool)
-    z = _run_steps(run, 0, 0, run.z0)
+    z = _first_state(run)
     rows, before = _lib.arange(run.batch), _lib.zeros(run.batch)
     for n in range(MODEL.steps):
         moving = _some(run, rows)
@@ -96,14 +101,16 @@ def _losses(run: _Run, targets: Arrays) -> Array:
     for number, end in enumerate(_SNAPSHOTS):
         values, start = _run_steps(run, start, end, values), end
         losses[:, number] = _losses_at(run, values, targets, number)
-    return _lib.asarray(_lib.mean(losses, axis=1))
+    mean: Array = _lib.mean(losses, axis=1)
+    return mean
 
 
 def _losses_along(run: _Run, snapshots: Arrays, targets: Arrays) -> Array:
     """Return the loss of each sample at each snapshot, (snapshots, batch)."""
     count = len(next(iter(snapshots.values())))
     states = ({name: z[k] for name, z in snapshots.items()} for k in range(count))
-    return _lib.stack([_losses_at(run, values, targets, 0) for values in states])
+    along: Array = _lib.stack([_losses_at(run, z, targets, 0) for z in states])
+    return along
 
 
 # [end]

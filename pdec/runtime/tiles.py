@@ -122,11 +122,11 @@ def _begin(run: _Run, space: _Workspace, rows: slice) -> _Tile:
     tile = _view(space, rows)
     _set_inputs(run, tile)
     # [feature: initial]
-    _initial(run.c, tile.v)
+    if not run.z0:
+        _initial(run.c, tile.v)
     # [end]
-    # [feature: not initial]
-    _set_fields(run.z0, tile)
-    # [end]
+    if run.z0:
+        _set_fields(run.z0, tile)
     return tile
 
 

@@ -455,9 +455,7 @@ def strided(indices: Sequence[tuple[str, int, int]], indent: str) -> list[str]:
     return [*lines, *(f"{indent}{INDENT}const int {part};" for part in parts)]
 
 
-def laned_sums(
-    functions: Iterable[Iterable[Piece]], threads: Threads
-) -> set[str]:
+def laned_sums(functions: Iterable[Iterable[Piece]], threads: Threads) -> set[str]:
     """Cotangents of shared arrays that all threads of a sample add to together."""
     return {
         name
@@ -467,4 +465,3 @@ def laned_sums(
         for name in phase.writes
         if name.endswith(BAR) and not threads.module.array(name).per_sample
     }
-

@@ -25,7 +25,7 @@ from pdec.targets.body import Module
 from pdec.targets.compiled import Kernel
 from pdec.targets.layout import tuple_of
 from pdec.targets.names import Names
-from pdec.targets.records import TEAM, Functions, copies
+from pdec.targets.records import TEAM, Functions, copies, wrapped
 
 if TYPE_CHECKING:
     from pdec.derive import Derivation
@@ -54,7 +54,8 @@ WORDS = frozenset(
     AT_Z AT_X AT_Y AT_Z_MORE AT_X_MORE AT_Z_OUT AT_X_OUT AT_READ_OUT REAL KERNEL
     Forward Backward Tangent chip model run_samples read_samples judge_samples
     push_samples differentiate_samples add_rows add_totals add_samples WORK_IN GROUP
-    GROUPS A_TEAM IN_CHIP EOF errno stdin stdout stderr INFINITY NAN signbit isnan isinf isfinite
+    GROUPS A_TEAM IN_CHIP EOF errno stdin stdout stderr INFINITY NAN signbit isnan
+    isinf isfinite
     """.split()
 )
 
@@ -86,6 +87,7 @@ def write(
         ["\n\n\n".join([*head, written[0]]), *written[1:]],
         [_quoted("_CUDA_COPIES", copies(kernels, along))],
         _tables(kernels, parts),
+        f"kernels  {_why(kernels)}",
     )
 
 
@@ -146,7 +148,7 @@ def _addresses(kernels: Functions) -> str:
     for name, length in lengths.items():
         starts.append(f"{name} = {at}")
         at += length
-    return f"enum {{ {', '.join(starts)} }};"
+    return "\n".join(["enum {", *wrapped(starts, ""), "};"])
 
 
 # --- who works on a sample ------------------------------------------------------------
@@ -158,7 +160,7 @@ def _cells(kernels: Functions) -> int:
 
 
 def _bytes(kernels: Functions) -> int:
-    """The memory that the way there and back takes in float32, without sums in lanes."""
+    """The memory that the way there and back takes for a sample in float32."""
     records = kernels.records()
     names = ("Values", "Cotangents", "Sums")
     return 4 * sum(math.prod(s) for name in names for s in records[name].values())
@@ -172,26 +174,32 @@ def _blocks(kernels: Functions) -> int:
     return int(min(MOST_BLOCKS, 2 ** int(math.log2(cells / CELLS_OF_BLOCK))))
 
 
-def _team(kernels: Functions) -> str:
+def _threads(kernels: Functions) -> int:
+    """How many threads a block has."""
+    return min(MOST_THREADS, -(-_cells(kernels) // 32) * 32)
+
+
+def _why(kernels: Functions) -> str:
     """Say how many threads there are for a sample, and why."""
     blocks, size = _blocks(kernels), _bytes(kernels)
-    threads = min(MOST_THREADS, -(-_cells(kernels) // 32) * 32)
     words = f"{size / 1024:.1f} KB of a sample in float32"
     if blocks > 1:
-        why = f"{words} are too many for a chip: {blocks} blocks a sample"
-    elif size > ON_CHIP:
-        why = f"{words} are too many for a chip, but few cells: one block a sample"
-    else:
-        why = f"{words}: one block a sample, in the memory of its chip"
+        return f"{words}, too many for a chip: {blocks} blocks a sample"
+    if size > ON_CHIP:
+        return f"{words}, too many for a chip, of few cells: one block a sample"
+    return f"{words}: one block a sample, in the memory of its chip"
+
+
+def _team(kernels: Functions) -> str:
+    """The number of threads and blocks of a sample, which a compiler may be given."""
+    sizes = {"THREADS": _threads(kernels), "BLOCKS": _blocks(kernels)}
     return "\n".join(
         [
-            f"// {why}",
-            "#ifndef THREADS",
-            f"#define THREADS {threads}",
-            "#endif",
-            "#ifndef BLOCKS",
-            f"#define BLOCKS {blocks}",
-            "#endif",
+            f"// {_why(kernels)}",
+            *(
+                f"#ifndef {name}\n#define {name} {n}\n#endif"
+                for name, n in sizes.items()
+            ),
         ]
     )
 
@@ -202,7 +210,7 @@ def _team(kernels: Functions) -> str:
 def _tables(kernels: Functions, parts: Sequence[str]) -> list[str]:
     """Names and shapes of the members of the records."""
     lines = ["# the model's part of the text that is compiled"]
-    lines.append(f"_CUDA_PARTS: tuple[str, ...] = {tuple_of(list(parts))}")
+    lines += _tuple("_CUDA_PARTS", parts)
     lines.append("# records: their members and the shapes of these")
     lines.append("_RECORDS: dict[str, dict[str, tuple[int, ...]]] = {")
     for record, members in kernels.records().items():
@@ -225,12 +233,16 @@ def _tables(kernels: Functions, parts: Sequence[str]) -> list[str]:
     lines.append("}")
     laned = [f'"{n}"' for n in kernels.shared(BAR) if n + BAR in kernels.laned]
     lines.append("# totals of which each thread of a sample has its own part")
-    lines.append(f"_LANED: tuple[str, ...] = {tuple_of(laned)}")
-    blocks = _blocks(kernels)
-    threads = min(MOST_THREADS, -(-_cells(kernels) // 32) * 32)
+    lines += _tuple("_LANED", laned)
     lines.append("# threads of a block, and blocks that work on one sample")
-    lines += [f"_THREADS = {threads}", f"_BLOCKS = {blocks}"]
+    lines += [f"_THREADS = {_threads(kernels)}", f"_BLOCKS = {_blocks(kernels)}"]
     return lines
+
+
+def _tuple(name: str, items: Sequence[str]) -> list[str]:
+    """A tuple, one item a line."""
+    head = f"{name}: tuple[str, ...] = ("
+    return [head, *(f"    {i}," for i in items), ")"] if items else [f"{head})"]
 
 
 PLUGINS = (

@@ -145,9 +145,21 @@ class Functions(Kernels):
 def function(name: str, arguments: Collection[str]) -> list[str]:
     """The head of a device function."""
     line = f"__device__ void {name}({', '.join(arguments)})"
-    if len(line) <= WIDTH:
+    if len(line) <= WIDTH - len("template <class V> "):
         return [line]
-    return [f"__device__ void {name}(", f"{INDENT}{', '.join(arguments)})"]
+    return [f"__device__ void {name}(", *wrapped([*arguments], ")")]
+
+
+def wrapped(items: list[str], end: str) -> list[str]:
+    """Items with commas between them, as many to a line as there is room for."""
+    lines: list[str] = []
+    for number, item in enumerate(items):
+        text = item + (end if number == len(items) - 1 else ",")
+        if lines and len(f"{lines[-1]} {text}") <= WIDTH:
+            lines[-1] += f" {text}"
+        else:
+            lines.append(INDENT + text)
+    return lines
 
 
 # --- copies ---------------------------------------------------------------------------
@@ -269,7 +281,7 @@ def _decoded(kernels: Functions, array: Array) -> str:
 
 
 def _levels(kernels: Functions, fields: list[str]) -> list[str]:
-    """What moves whole states: to those that are kept, and from one level to another."""
+    """What moves whole states: to those that are kept, and between levels."""
 
     def whole(head: list[str], form: str, pairs: list[tuple[str, str]]) -> str:
         lines = [*head, "{"]
@@ -328,7 +340,6 @@ def _sums(kernels: Functions) -> list[str]:
         if name + BAR in kernels.laned:
             lines.append(f"{INDENT}team.join(totals.{kernels.member(name)});")
     return [*texts, "\n".join([*lines, f"{INDENT}team.meet();", "}"])]
-
 
 
 _LOSS_OF = ["__device__ double loss_of(const Values &v)"]

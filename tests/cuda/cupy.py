@@ -31,7 +31,7 @@ IN_CHIP = 227 << 10  # bytes of shared memory that a block may have
 launches: list[str] = []
 
 
-class ndarray(NDArrayOperatorsMixin):  # noqa: N801
+class ndarray(NDArrayOperatorsMixin):
     """An array on the device."""
 
     __array_priority__ = 100
@@ -47,7 +47,9 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
     def __array__(self, *args: Any, **options: Any) -> Any:
         raise TypeError("Implicit conversion to a NumPy array is not allowed.")
 
-    def __array_ufunc__(self, ufunc: Any, way: str, *inputs: Any, **options: Any) -> Any:
+    def __array_ufunc__(
+        self, ufunc: Any, way: str, *inputs: Any, **options: Any
+    ) -> Any:
         assert "out" not in options or options["out"] is None or way == "__call__"
         if "out" in options:
             options["out"] = tuple(_bare(o) for o in options["out"])
@@ -193,9 +195,17 @@ _CACHE = Path(os.environ.get("PDEC_CUDA_CACHE", tempfile.gettempdir())) / "pdec_
 _ENTRY = r'^(?:KERNEL|extern "C" __global__ void) (\w+)\('
 _WORDS = """
 namespace cpu {
-template <class T> T from_word(long long word) { T t; memcpy(&t, &word, sizeof t); return t; }
+template <class T> T from_word(long long word)
+{
+    T t;
+    memcpy(&t, &word, sizeof t);
+    return t;
+}
 template <class... A, size_t... I>
-void call_with(void (*f)(A...), const long long *w, index_list<I...>) { f(from_word<A>(w[I])...); }
+void call_with(void (*f)(A...), const long long *w, index_list<I...>)
+{
+    f(from_word<A>(w[I])...);
+}
 template <class... A> void call(void (*f)(A...), const long long *w)
 {
     call_with(f, w, typename make<sizeof...(A)>::type());
@@ -215,8 +225,9 @@ def build(code: str, options: tuple[str, ...]) -> Path:
     """Compile CUDA C for the CPU, and return the library."""
     names = re.findall(_ENTRY, code, re.MULTILINE)
     entries = "".join(
-        f'extern "C" void {n}_words(const long long *w) {{ cpu::call(model::{n}, w); }}\n'
-        for n in names
+        f'extern "C" void {name}_words(const long long *words) '
+        f"{{ cpu::call(model::{name}, words); }}\n"
+        for name in names
     )
     text = code + _LISTS + _WORDS + entries
     flags = [o for o in options if o.startswith("-D")]
@@ -257,7 +268,9 @@ class _Kernel:
         self._launch, self._kernel = library.launch, getattr(library, f"{name}_words")
         self._name, self._meets = name, blocks > 1 and not name.startswith("add_")
 
-    def __call__(self, grid: Any, block: Any, args: Any, *, shared_mem: int = 0) -> None:
+    def __call__(
+        self, grid: Any, block: Any, args: Any, *, shared_mem: int = 0
+    ) -> None:
         assert shared_mem == self.max_dynamic_shared_size_bytes <= IN_CHIP
         launches.append(self._name)
         words = (ctypes.c_longlong * len(args))(*map(_word, args))
