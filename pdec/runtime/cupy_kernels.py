@@ -64,7 +64,7 @@ KERNEL run_samples(
     for (long long s = GROUP; s < batch; s += GROUPS) {
         begin(team, s, start, given, *c, w.v);
         for (long long n = start; n < end; n++) step(team, n, *c, w.v);
-        give_state(team, s, end, w.v, given + AT_Z_OUT);
+        give_state(team, s, end, given + AT_Z_OUT, w.v);
     }
 }
 
@@ -80,7 +80,7 @@ KERNEL read_samples(
     for (long long s = GROUP; s < batch; s += GROUPS) {
         begin(team, s, 0, given, *c, w.v);
         readout(team, 0, *c, w.v);
-        give_readouts(team, s, w.v, given + AT_READ_OUT);
+        give_readouts(team, s, given + AT_READ_OUT, w.v);
     }
 }
 
@@ -126,7 +126,7 @@ KERNEL push_samples(
 # [end]
         for (long long n = 0; n < steps; n++)
             step_jvp(team, n, *c, w.v, *c_dot, w.v_dot);
-        give_state(team, s, steps, w.v_dot, given + AT_Z_OUT);
+        give_state(team, s, steps, given + AT_Z_OUT, w.v_dot);
     }
 }
 
@@ -186,8 +186,8 @@ KERNEL differentiate_samples(
             if (given[AT_Z] == 0)
                 initial_vjp(team, 0, *c, w.v, w.sums, total, w.v_bar);
 # [end]
-            give_state(team, s, 0, w.v_bar, given + AT_Z_OUT);
-            give_inputs(team, s, w.v_bar, given + AT_X_OUT);
+            give_state(team, s, 0, given + AT_Z_OUT, w.v_bar);
+            give_inputs(team, s, given + AT_X_OUT, w.v_bar);
             add_up(team, w.sums, total);
         }
         join_lanes(team, total);

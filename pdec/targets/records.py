@@ -10,7 +10,7 @@ add to.  A field has a level for each of two states:
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pdec.adjoint import BAR, DOT
@@ -145,7 +145,7 @@ class Functions(Kernels):
 def function(name: str, arguments: Collection[str]) -> list[str]:
     """The head of a device function."""
     line = f"__device__ void {name}({', '.join(arguments)})"
-    if len(line) <= WIDTH - len("template <class V> "):
+    if len(line) <= WIDTH:
         return [line]
     return [f"__device__ void {name}(", *wrapped([*arguments], ")")]
 
@@ -165,6 +165,9 @@ def wrapped(items: list[str], end: str) -> list[str]:
 # --- copies ---------------------------------------------------------------------------
 
 
+Move = tuple[str, str, str, bool]  # array, its level, row, whether it is taken out
+
+
 def copies(kernels: Functions, along: Collection[str]) -> str:
     """Write what brings a sample in and takes it out; ``given`` is a list of addresses.
 
@@ -172,90 +175,43 @@ def copies(kernels: Functions, along: Collection[str]) -> str:
     """
     fields, inputs = kernels.of(Role.STATE), kernels.of(Role.INPUT)
     targets, readouts = kernels.of(Role.TARGET), kernels.of(Role.READOUT)
-    row, level = "long long s", "long long level"
-    of, to = "const Word *given", "const Word *given"
-    any_values = "template <class V> "
-    snapshots = "number + s * SNAPSHOTS"
+    level, rows = ["long long level"], len(inputs)
+    snapshot = "(number + s * SNAPSHOTS)"
+
+    def state(out: bool) -> list[Move]:
+        return [(f, "[level % 2]", "s", out) for f in fields]
+
+    taken = [(i, "", f"(s % given[{rows + k}])", False) for k, i in enumerate(inputs)]
+    aims = [(y, "", snapshot if y in along else "s", False) for y in targets]
+    given = [(i, "", "s", True) for i in inputs]
+    read = [(r, "", "s", True) for r in readouts]
     found = [
-        _copy(
-            kernels,
-            any_values,
-            "take_state",
-            [TEAM, row, level, of, "V &v"],
-            [(f, "[level % 2]", k, "s", "=") for k, f in enumerate(fields)],
-        ),
-        _copy(
-            kernels,
-            any_values,
-            "give_state",
-            [TEAM, row, level, "V &v", to],
-            [(f, "[level % 2]", k, "s", "out") for k, f in enumerate(fields)],
-        ),
-        _copy(
-            kernels,
-            any_values,
-            "take_inputs",
-            [TEAM, row, of, "V &v"],
-            [
-                (i, "", k, f"(s % given[{len(inputs) + k}])", "=")
-                for k, i in enumerate(inputs)
-            ],
-        ),
-        _copy(
-            kernels,
-            any_values,
-            "give_inputs",
-            [TEAM, row, "V &v", to],
-            [(i, "", k, "s", "out") for k, i in enumerate(inputs)],
-        ),
-        _copy(
-            kernels,
-            "",
-            "give_readouts",
-            [TEAM, row, "Values &v", to],
-            [(r, "", k, "s", "out") for k, r in enumerate(readouts)],
-        ),
-        _copy(
-            kernels,
-            "",
-            "take_targets",
-            [TEAM, row, "long long number", of, "Values &v"],
-            [
-                (y, "", k, f"({snapshots})" if y in along else "s", "=")
-                for k, y in enumerate(targets)
-            ],
-        ),
+        _copy(kernels, "take_state", level, state(False)),
+        _copy(kernels, "give_state", level, state(True)),
+        _copy(kernels, "take_inputs", [], taken),
+        _copy(kernels, "give_inputs", [], given),
+        _copy(kernels, "give_readouts", [], read),
+        _copy(kernels, "take_targets", ["long long number"], aims),
         *_levels(kernels, fields),
         *_sums(kernels),
     ]
     return "\n\n".join(found)
 
 
-def _copy(
-    kernels: Functions,
-    template: str,
-    name: str,
-    arguments: list[str],
-    moves: list[tuple[str, str, int, str, str]],
-) -> str:
+def _copy(kernels: Functions, name: str, more: list[str], moves: Sequence[Move]) -> str:
     """A function that copies arrays from those of the batch (without margins), or back.
 
-    A move is (array, its level, number of its address, row, "=" or "out").
+    ``given`` has their addresses.
     """
-    record = next(a[-1] if a.endswith("V &v") else "v" for a in arguments if "&v" in a)
-    lines = function(name, arguments)
-    lines[0] = template + lines[0]
-    lines.append("{")
-    for array, level, number, row, way in moves:
-        own = f"{record}.{kernels.member(array)}{level}"
+    arguments = [TEAM, "long long s", *more, "const Word *given", "V &v"]
+    lines = ["template <class V>", *function(name, arguments), "{"]
+    for number, (array, level, row, out) in enumerate(moves):
         size = math.prod(kernels.arrays[array].shape)
-        kind = "real" if way == "out" else "const real"
-        inner = _decoded(kernels, kernels.arrays[array])
-        left, right = own + inner, f"all[i + {size} * {row}]"
-        if size == 1:
-            right = f"all[{row}]"
-        if way == "out":
-            left, right = right, left
+        kind = "real" if out else "const real"
+        own = f"v.{kernels.member(array)}{level}"
+        own += _decoded(kernels, kernels.arrays[array])
+        away = f"all[{row}]" if size == 1 else f"all[i + {size} * {row}]"
+        left, right = (away, own) if out else (own, away)
         lines += [
             f"{INDENT}{{",
             f"{INDENT * 2}{kind} *all = ({kind} *)given[{number}];",
