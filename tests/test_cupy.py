@@ -137,7 +137,17 @@ def walls1d() -> Source:
 # --- against NumPy --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", EXPLICIT, ids=lambda m: m.stem)
+def sampled(models: list[Path]) -> list[Any]:
+    """All examples, and one of four of the tests' models; the others with --full."""
+    few = [m for m in models if m.parent.name == "examples"]
+    few += [m for m in models if m not in few][::4]
+    return [
+        pytest.param(m, marks=[] if m in few else [pytest.mark.slow], id=m.stem)
+        for m in models
+    ]
+
+
+@pytest.mark.parametrize("model", sampled(EXPLICIT))
 def test_equals_numpy_in_every_order_of_the_threads(model: Path) -> None:
     source = read(model)
     ours, theirs = loaded(source), reference(source)
@@ -164,7 +174,8 @@ def test_outside_of_the_chip_and_with_several_blocks(name: str, blocks: int) -> 
 
 
 def explicit_cases(full: bool) -> list[Case]:
-    """Models of the matrix that this target writes: all, or enough for each pair."""
+    """Models of the matrix that this target writes: all, or a third of what has each
+    pair of factors."""
     schemes = [name for name in SCHEMES if not solves(name)]
     factors = (["periodic", *BOUNDARIES], schemes, ACCURACIES, ["float64"], ["cupy"])
     if full:
@@ -172,7 +183,7 @@ def explicit_cases(full: bool) -> list[Case]:
         return [Case(*row) for row in itertools.product(groups, *factors)]
     names = list(OPERATORS)
     groups = [tuple(names[i::GROUPS]) for i in range(GROUPS)]
-    return [Case(*row) for row in pairwise((groups, *factors))]
+    return [Case(*row) for row in pairwise((groups, *factors))][::3]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -397,6 +408,18 @@ def test_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_implicit_schemes_are_refused() -> None:
     with pytest.raises(UsageError, match="compile it with --target numpy"):
         compile_source(read(ROOT / "tests/models/implicit_heat.npde"), target="cupy")
+
+
+def test_the_benchmark_says_that_there_is_no_device() -> None:
+    command = [sys.executable, "gpu.py"]
+    cwd = ROOT / "benchmarks"
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 2, done.stderr
+    assert "no GPU to measure on" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["walls1d", "box3d", "losses", "started"])
