@@ -66,10 +66,11 @@ class Functions(Kernels):
         arrays = sorted(body.touched - body.scalars, key=self._rank)
         lines = []
         for name in arrays:
-            const = "" if self._home(name)[0] in "vst" else "const "
-            lines.append(
-                f"{INDENT}{const}auto &{body.local(name)} = {self._home(name)};"
-            )
+            home = self._home(name)
+            if kernel.name == "_loss_vjp" and home.startswith("v_bar."):
+                home = home.replace("[n % 2]", "[(n + 1) % 2]")  # joined to it later
+            const = "" if home[0] in "vst" else "const "
+            lines.append(f"{INDENT}{const}auto &{body.local(name)} = {home};")
         head = function(kernel.name.lstrip("_"), kernel.arguments)
         doc = [f"// {line.strip()}" for line in kernel.doc.splitlines() if line.strip()]
         return "\n".join([*doc, *head, "{", *lines, *body.lines, "}"])
