@@ -24,8 +24,6 @@ from pdec.targets.solves import residual_name
 SHARED = "(c: Arrays) -> None:"
 SHARED_VJP = "(c: Arrays, c_bar: Arrays) -> None:"
 SHARED_JVP = "(c: Arrays, c_dot: Arrays) -> None:"
-STEP = "(n: int, c: Arrays, v: Arrays) -> None:"
-RESIDUAL_JVP = "(n: int, c: Arrays, v: Arrays, v_dot: Arrays) -> None:"
 AGAIN = "Recomputes what it reads of the forward step from the stored state."
 
 
@@ -42,7 +40,7 @@ def functions(
             derivation.program.coefficients,
             coordinates=coordinates,
         ),
-        *_residuals(derivation, module),
+        *_residuals(derivation),
         *_step(derivation),
         *_combined(derivation, module),
     ]
@@ -88,24 +86,22 @@ def _step(derivation: Derivation) -> list[SampleFunction]:
     ]
 
 
-def _residuals(derivation: Derivation, module: Module) -> list[str]:
+def _residuals(derivation: Derivation) -> list[SampleFunction]:
     """What a step solves for: its residual, and products with the Jacobian of that."""
     found = []
     for jacobian in derivation.jacobians.values():
         name = residual_name(jacobian.solve)
         unknowns = ", ".join(jacobian.solve.unknowns)
         found += [
-            _function(
-                module,
-                name + STEP,
+            SampleFunction(
+                name,
                 f"The residual that is zero where {unknowns} solves the step.",
-                jacobian.solve.residual,
+                jacobian.solve.residual.statements,
             ),
-            _function(
-                module,
-                name + "_jvp" + RESIDUAL_JVP,
+            SampleFunction(
+                f"{name}_jvp",
                 f"Tangent of {name} along {unknowns} alone.",
-                jacobian.product.block,
+                jacobian.product.block.statements,
             ),
         ]
     return found

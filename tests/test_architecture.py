@@ -106,6 +106,7 @@ LAYERS = (
     "targets/shared",
     "targets/solves",
     "targets/numpy",
+    "targets/vectors",
     "targets/nests",
     "targets/loops",
     "targets/compiled",

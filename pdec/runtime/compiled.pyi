@@ -52,4 +52,21 @@ def _take_targets(s: int, number: int, y: Any, v: Any) -> None: ...
 def _give_readouts(s: int, v: Any, out: Any) -> None: ...
 def _join_levels(n: int, v_bar: Any) -> None: ...  # level n % 2 += the other one
 def _clear_sample(v_bar: Any) -> None: ...
+
+# feature implicit: the residual of unknowns of an equation, by its number, and the
+# product of its Jacobian with tangents of unknowns; in vectors
+def _evaluate(
+    equation: int, n: int, here: int, there: int, c: Any, v: Any, u: Any, r: Any
+) -> None: ...
+def _multiply(
+    equation: int,
+    n: int,
+    here: int,
+    there: int,
+    c: Any,
+    v: Any,
+    v_dot: Any,
+    u_dot: Any,
+    r_dot: Any,
+) -> None: ...
 def _add_up(c_bar: Any, sums: Any) -> None: ...  # adds in float64, and clears c_bar

@@ -2,61 +2,31 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import get_lapack_funcs
 from scipy.sparse import csc_array
 from scipy.sparse.linalg import splu
 
-from pdec.runtime.generated import _CELLS, _IMPLICIT, MODEL
+from pdec.runtime.generated import _CELLS, MODEL
+from pdec.runtime.pattern import _Equation, _equation, _Pattern, _pattern
 from pdec.runtime.types import Array, Arrays, ConvergenceError
 
 # [feature: implicit]
-# --- what is solved for ---------------------------------------------------------------
-
-# An implicit step finds the unknowns u at which the residual r(u) is zero. With the
-# Jacobian J = ∂r/∂u, Newton's method repeats u ← u - J⁻¹ r; tangents then obey
-# J u_dot = -r_dot, and cotangents r_bar = -J⁻ᵀ u_bar (implicit function theorem).
+# --- solving for all samples of a tile ------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Equation:
-    """residual = 0 for the unknowns, in vectors of all their cells.
-
-    evaluate sets the residuals; linearise sets their tangents from those of the
-    unknowns. A residual reads its own cell and `reach` cells along each axis. shared:
-    all samples have the same Jacobian; constant: all steps have.
-    """
-
-    unknowns: tuple[str, ...]
-    residuals: tuple[str, ...]
-    tangents: tuple[str, ...]
-    evaluate: Callable[[int, Arrays, Arrays], None]
-    linearise: Callable[[int, Arrays, Arrays, Arrays], None]
-    reach: tuple[int, ...]
-    periodic: tuple[bool, ...]
-    shared: bool
-    constant: bool
-
-    def residual(self, n: int, c: Arrays, v: Arrays) -> Array:
-        """Return the residual of the unknowns in v, (batch, unknowns)."""
-        self.evaluate(n, c, v)
-        return _vector([v[name] for name in self.residuals])
-
-    def inside(self, v: Arrays) -> list[Array]:
-        """Return the cells of the unknowns, as views."""
-        pairs = zip(self.unknowns, MODEL.fields, strict=True)
-        return [v[name][_CELLS[field]] for name, field in pairs]
+def _residual_of(equation: _Equation, n: int, c: Arrays, v: Arrays) -> Array:
+    """Return the residual of the unknowns in v, (batch, unknowns)."""
+    equation.evaluate(n, c, v)
+    return _vector([v[name] for name in equation.residuals])
 
 
-@functools.cache
-def _equation(name: str) -> _Equation:
-    return _Equation(**_IMPLICIT[name])
+def _inside(equation: _Equation, v: Arrays) -> list[Array]:
+    """Return the cells of the unknowns, as views."""
+    pairs = zip(equation.unknowns, MODEL.fields, strict=True)
+    return [v[name][_CELLS[field]] for name, field in pairs]
 
 
 def _vector(arrays: list[Array]) -> Array:
@@ -78,8 +48,8 @@ def _solve(name: str, n: int, c: Arrays, v: Arrays) -> None:
     A step is halved, for each sample alone, until it makes the residual smaller.
     """
     equation = _equation(name)
-    u = _vector(equation.inside(v))
-    r = equation.residual(n, c, v)
+    u = _vector(_inside(equation, v))
+    r = _residual_of(equation, n, c, v)
     moving, least = np.ones((len(u), 1), bool), _largest(u)
     close, before = _near(u), np.full((len(u), 1), np.inf)
     for _ in range(_MOST_ITERATIONS):
@@ -92,8 +62,8 @@ def _solve(name: str, n: int, c: Arrays, v: Arrays) -> None:
         # the next change is lost in rounding, for it squares the error, or this one is
         moving = moving & (size > close**3 * scale) & ~(near & (size > 0.9 * before))
         for halvings in range(_MOST_HALVINGS + 1):
-            _put(equation.inside(v), u + change)
-            after = equation.residual(n, c, v)
+            _put(_inside(equation, v), u + change)
+            after = _residual_of(equation, n, c, v)
             worse = moving & ~near & ~(_largest(after) < _largest(r))
             if equation.shared or not worse.any() or halvings == _MOST_HALVINGS:
                 break
@@ -130,13 +100,13 @@ def _solve_tangent(name: str, n: int, c: Arrays, v: Arrays, v_dot: Arrays) -> No
     """Set the tangents of the unknowns from those of the residual: -J⁻¹ r_dot."""
     equation = _equation(name)
     r_dot = _vector([v_dot[residual] for residual in equation.residuals])
-    _put(equation.inside(v_dot), -_jacobian(name, n, c, v).solve(r_dot))
+    _put(_inside(equation, v_dot), -_jacobian(name, n, c, v).solve(r_dot))
 
 
 def _solve_adjoint(name: str, n: int, c: Arrays, v: Arrays, v_bar: Arrays) -> None:
     """Set the cotangents of the residual from those of the unknowns: -J⁻ᵀ u_bar."""
     equation = _equation(name)
-    u_bar = _vector(equation.inside(v_bar))
+    u_bar = _vector(_inside(equation, v_bar))
     r_bar = -_jacobian(name, n, c, v).solve(u_bar, transposed=True)
     _put([v_bar[residual] for residual in equation.residuals], r_bar)
 
@@ -152,13 +122,13 @@ def _accelerate(name: str, n: int, c: Arrays, v: Arrays) -> None:
     do not get there, as stiff ones, it takes from the start.
     """
     equation = _equation(name)
-    u = start = _vector(equation.inside(v))
+    u = start = _vector(_inside(equation, v))
     tolerance = max(1e-10, 64.0 * np.finfo(u.dtype).eps)
     moves: list[Array] = []
     changes: list[Array] = []
     moving = np.ones((len(u), 1), bool)
     for number in range(_MOST_FIXED_POINT):
-        r = equation.residual(n, c, v)
+        r = _residual_of(equation, n, c, v)
         if not np.all(np.isfinite(r)):
             break
         moving = _largest(r) > tolerance * np.maximum(_largest(start), _largest(u))
@@ -175,8 +145,8 @@ def _accelerate(name: str, n: int, c: Arrays, v: Arrays) -> None:
         if number >= _PLAIN_STEPS:
             moves, changes = [*moves[-4:], step], [*changes[-4:], r]
         u = u + step
-        _put(equation.inside(v), u)
-    _put(equation.inside(v), np.where(moving, start, u))
+        _put(_inside(equation, v), u)
+    _put(_inside(equation, v), np.where(moving, start, u))
     _solve(name, n, c, v)
 
 
@@ -185,83 +155,6 @@ _PLAIN_STEPS, _MOST_FIXED_POINT = 8, 60
 
 # [end]
 # --- the Jacobian ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Pattern:
-    """Which entries a Jacobian has, and the probes that show them.
-
-    A probe is a vector of 0 and 1 whose columns do not meet in any row, so that its
-    product with the Jacobian holds one entry a row (Curtis, Powell & Reid 1974).
-    place is where an unknown stands in the matrix: side by side with its neighbours.
-    """
-
-    probes: Array  # (probes, unknowns)
-    probe: Array  # of each entry: the probe that shows it, its row and its column
-    row: Array
-    column: Array
-    place: Array  # (unknowns,)
-
-
-@functools.cache
-def _pattern(name: str) -> _Pattern:
-    """Return the pattern of the Jacobian for this model's grid."""
-    equation = _equation(name)
-    shapes = [field.shape for field in MODEL.fields.values()]
-    grid = shapes[0][len(shapes[0]) - len(equation.reach) :]
-    cells = math.prod(grid)
-    components = sum(math.prod(shape) for shape in shapes) // cells
-    axes = list(zip(grid, equation.reach, equation.periodic, strict=True))
-    along = [_colours(*axis) for axis in axes]
-    counts = [int(colours.max()) + 1 for colours in along]
-    colour = np.ravel_multi_index(np.meshgrid(*along, indexing="ij"), counts).ravel()
-    component = np.arange(components)[:, None, None]
-    shows = colour == np.arange(math.prod(counts))[:, None]
-    probes = np.kron(np.eye(components), shows)
-    rows, columns = [], []
-    for offsets in itertools.product(*(_offsets(*axis) for axis in axes)):
-        near = [np.arange(size) + m for size, m in zip(grid, offsets, strict=True)]
-        within = [
-            periodic | ((cell >= 0) & (cell < size))
-            for cell, (size, _, periodic) in zip(near, axes, strict=True)
-        ]
-        inside = np.all(np.meshgrid(*within, indexing="ij"), axis=0).ravel()
-        reached = np.ravel_multi_index(
-            np.meshgrid(*near, indexing="ij"), grid, mode="wrap"
-        )
-        rows.append(np.flatnonzero(inside))
-        columns.append(reached.ravel()[inside])
-    row, column = np.concatenate(rows), np.concatenate(columns)
-    probed, rowed, columned = np.broadcast_arrays(
-        component * len(shows) + colour[column],
-        np.swapaxes(component, 0, 1) * cells + row,
-        component * cells + column,
-    )
-    place = _places(grid, equation.periodic)
-    ordered = (place * components + np.arange(components)[:, None]).ravel()
-    return _Pattern(probes, probed.ravel(), rowed.ravel(), columned.ravel(), ordered)
-
-
-def _colours(size: int, reach: int, periodic: bool) -> Array:
-    """Colour the cells of an axis: cells of one colour are not read by any one row."""
-    colours = np.arange(size) % (2 * reach + 1)
-    left = size % (2 * reach + 1) if periodic else 0
-    if left:  # the last cells are neighbours of the first: a colour for each
-        colours[-left:] = 2 * reach + 1 + np.arange(left)
-    return np.unique(colours, return_inverse=True)[1]
-
-
-def _offsets(size: int, reach: int, periodic: bool) -> range:
-    """Return the offsets at which a row has entries, each neighbour once."""
-    return range(size) if periodic and 2 * reach >= size else range(-reach, reach + 1)
-
-
-def _places(grid: tuple[int, ...], periodic: tuple[bool, ...]) -> Array:
-    """Return where each cell stands: a ring is folded, 0, N-1, 1, N-2, …"""
-    cells = np.arange(math.prod(grid))
-    if len(grid) != 1 or not periodic[0]:
-        return cells
-    return np.minimum(2 * cells, 2 * (grid[0] - cells) - 1)
 
 
 def _jacobian(name: str, n: int, c: Arrays, v: Arrays) -> _Factors:
@@ -275,7 +168,7 @@ def _jacobian(name: str, n: int, c: Arrays, v: Arrays) -> _Factors:
     v_dot = {array: np.zeros_like(v[array]) for array in equation.tangents}
     products = []
     for probe in pattern.probes:
-        _put(equation.inside(v_dot), probe)
+        _put(_inside(equation, v_dot), probe)
         equation.linearise(n, c, v, v_dot)
         products.append(_vector([v_dot[residual] for residual in equation.residuals]))
     entries = np.stack(products)[pattern.probe, :, pattern.row]

@@ -5,7 +5,9 @@ A target with another way to run the mathematics replaces this file: see driver.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,7 @@ from pdec.runtime.numba_buffers import (
     _with_margins,
     _zero_sums,
 )
+from pdec.runtime.numba_implicit import _check_solved, _solvers
 from pdec.runtime.numba_samples import (
     _differentiate_samples,
     _judge_samples,
@@ -55,6 +58,31 @@ def _tile_size(run: _Run) -> int:
     return -(-run.batch // _SLOTS)
 
 
+def _over_samples(
+    run: _Run,
+    buffers: Callable[[], _Buffers],
+    work: Callable[[slice, _Buffers], Any],
+    fold: Callable[[Any], None] | None = None,
+) -> None:
+    """Call work(rows, own buffers) for each slot, and fold(its result) in order."""
+
+    def own() -> _Buffers:
+        made = buffers()
+        # [feature: implicit]
+        made = _Buffers((*made.v, *_solvers(run.dtype)), made.v_more, made.c_more)
+        # [end]
+        return made
+
+    def task(rows: slice, space: _Buffers) -> Any:
+        result = work(rows, space)
+        # [feature: implicit]
+        _check_solved(space.v)
+        # [end]
+        return result
+
+    _each_tile(run.batch, _tile_size(run), own, task, fold)
+
+
 def _run_steps(run: _Run, start: int, end: int, values: Arrays) -> Arrays:
     """Return the fields after steps start to end - 1, from their values before."""
     out = _like_fields(run)
@@ -64,7 +92,7 @@ def _run_steps(run: _Run, start: int, end: int, values: Arrays) -> Arrays:
     def work(rows: slice, space: _Buffers) -> None:
         _run_samples(rows.start, rows.stop, start, end, z, x, c, space.v, zT)
 
-    _each_tile(run.batch, _tile_size(run), lambda: _forward_buffers(run, 2), work)
+    _over_samples(run, lambda: _forward_buffers(run, 2), work)
     return out
 
 
@@ -90,7 +118,7 @@ def _readouts(run: _Run) -> Arrays:
     def work(rows: slice, space: _Buffers) -> None:
         _read_samples(rows.start, rows.stop, z, x, c, space.v, out)
 
-    _each_tile(run.batch, _tile_size(run), lambda: _forward_buffers(run, 1), work)
+    _over_samples(run, lambda: _forward_buffers(run, 1), work)
     return kept
 
 
@@ -112,7 +140,7 @@ def _tangent(run: _Run, run_dot: _Run) -> Arrays:
         a, b, v, v_dot = rows.start, rows.stop, space.v, space.v_more
         _push_samples(a, b, MODEL.steps, z, x, z_dot, x_dot, c, v, c_dot, v_dot, zT_dot)
 
-    _each_tile(run.batch, _tile_size(run), lambda: _tangent_buffers(run), work)
+    _over_samples(run, lambda: _tangent_buffers(run), work)
     return out
 
 
@@ -174,7 +202,7 @@ def _losses_at(run: _Run, values: Arrays, targets: Arrays, number: int) -> Array
     def work(rows: slice, space: _Buffers) -> None:
         _judge_samples(rows.start, rows.stop, number, z, x, y, c, space.v, losses)
 
-    _each_tile(run.batch, _tile_size(run), lambda: _forward_buffers(run, 1), work)
+    _over_samples(run, lambda: _forward_buffers(run, 1), work)
     return losses
 
 
@@ -251,13 +279,8 @@ def _sum_up(run: _Run, sweep: Any, slots: int, loss_bar: float) -> dict[str, Any
             if part is not total:
                 total += part
 
-    _each_tile(
-        run.batch,
-        _tile_size(run),
-        lambda: _backward_buffers(run, slots + 2, loss_bar),
-        work,
-        fold,
-    )
+    buffers = functools.partial(_backward_buffers, run, slots + 2, loss_bar)
+    _over_samples(run, buffers, work, fold)
     return _finish(run, totals, out, x_totals, loss_bar)
 
 

@@ -13,12 +13,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pdec.adjoint import BAR
-from pdec.statements import Array, Axis, Role, Statement, successor
+from pdec.statements import Array, Axis, Role, successor
 from pdec.symbolic import TIME
 from pdec.targets.body import MARKS, Module, split_mark
 from pdec.targets.layout import INDENT, call, unpack
 from pdec.targets.loops import Loops
 from pdec.targets.nests import carried_arrays, scalars, schedule
+from pdec.targets.vectors import Part
 
 ACTIVE = (Role.PARAM, Role.COEFFICIENT)
 # numbers that begin at a multiple of 64 bytes, which is one vector, or two
@@ -34,7 +35,7 @@ class Kernel:
     arguments: tuple[str, ...]
     tail: str
     doc: str
-    statements: tuple[Statement, ...]
+    statements: tuple[Part, ...]
     result: str = ""
 
 
@@ -137,7 +138,7 @@ class Kernels:
             return place if array.axes or mark == BAR else f"{place}[()]"
         fields = self.of(Role.STATE)
         if array.role in (Role.STATE, Role.NEXT):
-            here, there = ("n % 2", "(n + 1) % 2") if mark == BAR else ("here", "there")
+            here, there = ("n % 2", "(n + 1) % 2") if mark else ("here", "there")
             nexts = [successor(name) for name in fields]
             if base in nexts:
                 return f"v{kind}[{nexts.index(base)}][{there}]"

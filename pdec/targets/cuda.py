@@ -161,6 +161,7 @@ class Threads(Loops):
     def add_all(self, pieces: Iterable[Piece]) -> None:
         """Write pieces in order; the threads meet where they must, and at the end."""
         for piece in pieces:
+            assert isinstance(piece, Nest | Clear), piece
             if isinstance(piece, Nest):
                 phase = self.phase(piece)
             else:

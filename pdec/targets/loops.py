@@ -34,6 +34,7 @@ from pdec.targets.inline import POWER, PRODUCT, SUM, UNARY, Inline
 from pdec.targets.layout import INDENT, WIDTH, comment
 from pdec.targets.nests import Nest, Piece, axis_of
 from pdec.targets.shared import shortened
+from pdec.targets.vectors import Copy, call_lines, copy_lines
 
 FUNCTIONS: dict[type, str] = {
     sympy.tanh: "_tanh",
@@ -99,7 +100,22 @@ class Numbers(Inline):
         arguments = [self(argument) for argument in expr.args]
         if isinstance(expr, Equal):
             return f"real({arguments[0]} == {arguments[1]})"
+        if isinstance(expr, Maximum | Minimum):
+            return self._extreme(expr, arguments)
         return f"{FUNCTIONS[type(expr)]}({', '.join(arguments)})"
+
+    @staticmethod
+    def _extreme(expr: sympy.Expr, arguments: list[str]) -> str:
+        """The larger or smaller value: not a number where one of the two is none.
+
+        max(a, b) keeps an a that is none, and np.maximum, which is slower, each.
+        """
+        name = FUNCTIONS[type(expr)]
+        if constant(expr.args[0]):
+            arguments = arguments[::-1]
+        elif not constant(expr.args[1]):
+            name = f"np.{name}imum"
+        return f"{name}({', '.join(arguments)})"
 
 
 def constant(expr: sympy.Expr) -> bool:
@@ -189,8 +205,12 @@ class Loops(Body):
         for piece in pieces:
             if isinstance(piece, Nest):
                 self._nest(piece)
-            else:
+            elif isinstance(piece, Clear):
                 self._clear_ghosts(piece)
+            elif isinstance(piece, Copy):
+                self.lines += copy_lines(piece, self)
+            else:
+                self.lines += call_lines(piece)
 
     def _say(self, maps: Iterable[Map]) -> None:
         """Say which pieces of the equation come next, each once."""

@@ -20,8 +20,9 @@ import sympy
 
 from pdec.adjoint import BAR
 from pdec.functions import Select
-from pdec.statements import Array, Clear, Fold, Ghost, Map, Role, Statement
+from pdec.statements import Array, Clear, Fold, Ghost, Map, Role
 from pdec.symbolic import BATCH, TIME, Access, IndexValue, accesses, ordered
+from pdec.targets.vectors import Call, Copy, Handover, Part
 
 # what may not be computed from the zeros outside of an array's cells
 _SINGULAR = (sympy.log, sympy.tan, Select)
@@ -55,18 +56,20 @@ class Nest:
         return all(m.accumulate for m in sets) and name not in self.reads()
 
 
-Piece = Nest | Clear
+Piece = Nest | Clear | Handover
 
 
 def schedule(
-    statements: Iterable[Statement], arrays: Mapping[str, Array], axes: tuple[str, ...]
+    statements: Iterable[Part], arrays: Mapping[str, Array], axes: tuple[str, ...]
 ) -> list[Piece]:
     """Group the statements of a function into nests, in an order that is as good."""
     listed = list(statements)
     scattered = {s.writes for s in listed if isinstance(s, Map) and s.target.offsets}
     pieces: list[Piece] = []
     for number, statement in enumerate(listed):
-        if isinstance(statement, Clear):
+        if isinstance(statement, Copy | Call):
+            pieces.append(statement)
+        elif isinstance(statement, Clear):
             if not statement.ghosts_only:  # else they are zero: see the docstring
                 pieces.append(_zero(statement, arrays, axes))
         elif isinstance(statement, Ghost | Fold):
@@ -198,6 +201,8 @@ def _place(pieces: list[Piece], nest: Nest) -> None:
 
 def _commute(piece: Piece, nest: Nest) -> bool:
     """Whether a nest may be run before a piece that stands in front of it."""
+    if isinstance(piece, Copy | Call):
+        return False
     if not isinstance(piece, Nest):
         touched = {piece.array}
         return not touched & (nest.reads() | nest.writes())
@@ -258,9 +263,10 @@ def scalars(
     homes: dict[str, list[Nest | None]] = {}
     for piece in pieces:
         nest = piece if isinstance(piece, Nest) else None
-        names = {piece.array} if not isinstance(piece, Nest) else set()
         if isinstance(piece, Nest):
             names = piece.reads() | piece.writes()
+        else:
+            names = {piece.array} if isinstance(piece, Clear) else set(piece.arrays)
         for name in names:
             homes.setdefault(name, []).append(nest)
     return {
@@ -283,7 +289,7 @@ def _is_scalar(name: str, nest: Nest, arrays: Mapping[str, Array]) -> bool:
     return all(_pointwise(m, nest.indices) for m in sets)
 
 
-def carried_arrays(functions: Iterable[Iterable[Statement]]) -> set[str]:
+def carried_arrays(functions: Iterable[Iterable[Part]]) -> set[str]:
     """Arrays that some function reads without having set them before."""
     found: set[str] = set()
     for statements in functions:
@@ -297,4 +303,6 @@ def carried_arrays(functions: Iterable[Iterable[Statement]]) -> set[str]:
                 made.add(statement.writes)
             elif isinstance(statement, Clear):
                 made.add(statement.array)
+            elif isinstance(statement, Copy):
+                (made if statement.back else found).update(statement.arrays)
     return found

@@ -14,13 +14,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pdec.contracts import SampleFunction, Target, Written
-from pdec.errors import UsageError
-from pdec.statements import Array, Statement
+from pdec.statements import Array
 from pdec.symbolic import BATCH
 from pdec.targets.body import MARKS, Module
 from pdec.targets.compiled import VECTOR, Kernel, Kernels
 from pdec.targets.copies import copies
 from pdec.targets.layout import tuple_of
+from pdec.targets.solves import residual_name
+from pdec.targets.vectors import Part, by_number, evaluation, handed_over, product
 
 if TYPE_CHECKING:
     from pdec.derive import Derivation
@@ -30,32 +31,43 @@ def write(
     functions: Sequence[SampleFunction], module: Module, derivation: Derivation
 ) -> Written:
     """Write the compiled functions, and the shapes of the arrays that they get."""
-    if derivation.jacobians:
-        raise UsageError(
-            f"{derivation.model.name} solves an equation in each step, which the "
-            "target 'numba' does not do yet; compile it with --target numpy"
-        )
     kernels = Kernels(module, _margins(derivation))
-    texts = kernels.texts(_kernel(f, functions) for f in functions)
+    solved = _solved(derivation)
+    texts = kernels.texts(_kernel(f, functions, derivation, solved) for f in functions)
     along = {name for name, v in derivation.model.targets.items() if v.along}
-    return Written(texts, copies(kernels, along), _tables(kernels))
+    others = [*by_number(derivation.jacobians), *copies(kernels, along)]
+    return Written(texts, others, _tables(kernels))
 
 
-def _kernel(function: SampleFunction, others: Sequence[SampleFunction]) -> Kernel:
-    first: tuple[Statement, ...] = ()
-    for other in others:
-        if other.name == function.first:
-            first = other.statements
+def _solved(derivation: Derivation) -> dict[str, tuple[Part, ...]]:
+    """The functions of what a step solves for, which work on vectors."""
+    found: dict[str, tuple[Part, ...]] = {}
+    for jacobian in derivation.jacobians.values():
+        name = residual_name(jacobian.solve)
+        found |= {name: evaluation(jacobian), f"{name}_jvp": product(jacobian)}
+    return found
+
+
+def _kernel(
+    function: SampleFunction,
+    others: Sequence[SampleFunction],
+    derivation: Derivation,
+    solved: Mapping[str, tuple[Part, ...]],
+) -> Kernel:
     arguments = ["n: int", "here: int", "there: int", "c: Any", "v: Any"]
+    if function.name in solved:
+        more = ["v_dot: Any"] if function.name.endswith("_jvp") else []
+        arguments += [*more, "unknowns: Any", "residual: Any"]
+        parts = solved[function.name]
+        return Kernel(function.name, tuple(arguments), " -> None:", function.doc, parts)
+    first = next((f.statements for f in others if f.name == function.first), ())
     for ending, mark in (("_vjp", "bar"), ("_jvp", "dot")):
         if function.name.endswith(ending):
             arguments += [f"c_{mark}: Any", f"v_{mark}: Any"]
     result = "loss" if function.name == "_loss" else ""
     tail = " -> float:" if result else " -> None:"
-    statements = (*first, *function.statements)
-    return Kernel(
-        function.name, tuple(arguments), tail, function.doc, statements, result
-    )
+    parts = handed_over((*first, *function.statements), derivation.jacobians)
+    return Kernel(function.name, tuple(arguments), tail, function.doc, parts, result)
 
 
 def _margins(derivation: Derivation) -> dict[str, int]:
@@ -124,7 +136,14 @@ PLUGINS = (
         name="numba",
         doc="compiled by Numba; all steps of a sample in the cache of a core",
         write=write,
-        driver=("numba_buffers", "numba_samples", "stepping", "numba_driver"),
+        driver=(
+            "pattern",
+            "numba_buffers",
+            "numba_implicit",
+            "numba_samples",
+            "stepping",
+            "numba_driver",
+        ),
         tools=("host", "numba_tools"),
         needs="numba",
         in_file=True,

@@ -146,7 +146,9 @@ def write(
 
 def _signature(name: str) -> str:
     """The arguments of a function, which its name tells."""
-    number = "n: int, " if name.startswith("_step") else ""
+    number = "n: int, " if name.startswith(("_step", "_residual")) else ""
+    if name.startswith("_residual") and name.endswith("_jvp"):
+        return "(n: int, c: Arrays, v: Arrays, v_dot: Arrays) -> None:"
     more = ""
     for mark in ("bar", "dot"):
         if name.endswith({"bar": "_vjp", "dot": "_jvp"}[mark]):
@@ -159,7 +161,7 @@ PLUGINS = (
         name="numpy",
         doc="NumPy alone, on tiles of samples that stay in the cache",
         write=write,
-        driver=("tiles", "numpy_driver", "implicit"),
+        driver=("tiles", "numpy_driver", "pattern", "implicit"),
         tools=("host",),
     ),
 )
