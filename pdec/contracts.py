@@ -123,19 +123,24 @@ class SampleFunction(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What a target has written: the functions in their order, others, tables."""
+    """What a target has written: the functions in their order, others, tables.
+
+    ``remark`` is a line for the head of the module.
+    """
 
     functions: list[str]
     others: list[str]
     tables: list[str]
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """What a module runs on: how the functions on samples are written and driven.
 
-    ``write`` prints them.  ``driver`` names the files of ``runtime/`` that run them,
-    ``tools`` those that they call; they are pasted into the module, and provide what
+    ``write`` prints them; ``arrange``, if given, has chosen the layout of the arrays
+    before.  ``driver`` names the files of ``runtime/`` that run them, ``tools`` those
+    that they call; they are pasted into the module, and provide what
     ``runtime/driver.pyi`` lists.  ``needs`` is a package that the module imports, which
     ``pip install pdec[needs]`` installs; ``in_file`` says that a module which is made
     to be imported at once must lie in a file, for what it compiles to be kept.
@@ -148,6 +153,7 @@ class Target:
     tools: tuple[str, ...] = ()
     needs: str = ""
     in_file: bool = False
+    arrange: Callable[[Module, Derivation], None] | None = None
 
 
 Plugin = TypeVar("Plugin", Operator, Boundary, Scheme, Target)

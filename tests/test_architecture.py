@@ -104,6 +104,7 @@ LAYERS = (
     "targets/ghosts",
     "targets/reductions",
     "targets/shared",
+    "targets/unbroken",
     "targets/solves",
     "targets/numpy",
     "targets/vectors",
@@ -112,6 +113,10 @@ LAYERS = (
     "targets/compiled",
     "targets/copies",
     "targets/numba",
+    "targets/reals",
+    "targets/cuda",
+    "targets/records",
+    "targets/cupy",
     # derivation → the module's text
     "runtime",
     "verdict",

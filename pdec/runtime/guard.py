@@ -17,6 +17,7 @@ from pdec.runtime.generated import (
     _clock,
     _stencil,
 )
+from pdec.runtime.host import _on_host
 from pdec.runtime.judging import _inherited
 from pdec.runtime.linearised import _judged
 from pdec.runtime.powers import _perturbed
@@ -44,7 +45,8 @@ def _judged_state(run: _Run) -> State:
     # [end]
     # [feature: not initial]
     k = _largest_sample(run)
-    z = {name: a[k : k + 1].astype(np.float64) for name, a in run.z0.items()}
+    chosen = _on_host({name: a[k : k + 1] for name, a in run.z0.items()})
+    z = {name: a.astype(np.float64) for name, a in chosen.items()}
     return z if len(z) > 1 else next(iter(z.values()))
     # [end]
 
@@ -52,10 +54,11 @@ def _judged_state(run: _Run) -> State:
 def _judged_inputs(run: _Run) -> Arrays:
     """Return the inputs of the largest sample."""
     k = _largest_sample(run)
-    return {
-        name: (x[k] if x.ndim > len(MODEL.inputs[name].shape) else x).astype(np.float64)
+    chosen = {
+        name: x[k] if x.ndim > len(MODEL.inputs[name].shape) else x
         for name, x in run.inputs.items()
     }
+    return {name: x.astype(np.float64) for name, x in _on_host(chosen).items()}
 
 
 def _largest_sample(run: _Run) -> int:
@@ -63,7 +66,7 @@ def _largest_sample(run: _Run) -> int:
     total = np.zeros(run.batch)
     own = [x for n, x in run.inputs.items() if x.ndim > len(MODEL.inputs[n].shape)]
     for a in [*own, *run.z0.values()]:
-        size = np.abs(a.reshape(len(a), -1)).max(axis=1)
+        size = _on_host(abs(a.reshape(len(a), -1)).max(axis=1))
         total += size / max(float(size.max()), 1e-300)
     return int(np.argmax(total))
 
@@ -76,10 +79,10 @@ def _suspect(p: Arrays, run: _Run) -> bool:
     return _grows(a.dot(_phases(tuple(stencil), True)), float(_clock(run.c)[0]))
     # [end]
     # [feature: not quick]
-    watch, seen = _WATCH, dict(p)
+    watch, seen = _WATCH, {name: run.c[name] for name in p}
     # [feature: jacobian]
     given = {**run.inputs, **run.z0}
-    seen |= {f"{n}~": np.asarray(abs(x).max()) for n, x in given.items()}
+    seen |= {f"{n}~": np.asarray(_on_host(abs(x).max())) for n, x in given.items()}
     # [end]
     watch.calls += 1
     moved = any(abs(seen[n] - x).max() > far for n, (x, far) in watch.at.items())

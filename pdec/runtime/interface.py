@@ -26,6 +26,7 @@ from pdec.runtime.generated import (
     _coefficients_jvp,
     _penalty,
 )
+from pdec.runtime.host import _handed_out
 from pdec.runtime.numpy_driver import (
     _final_state,
     _first_not_finite,
@@ -75,7 +76,7 @@ def init_params(seed: int = 0, dtype: DTypeLike | None = None) -> Arrays:
     p = {}
     for name, variable in MODEL.params.items():
         rng = np.random.default_rng([seed, *name.encode()])
-        p[name] = _draw(variable, rng).astype(kind)
+        p[name] = _handed_out(_draw(variable, rng).astype(kind))
     return p
 
 
@@ -146,7 +147,8 @@ def trajectory(
     # [feature: loss]
     if targets is not None:
         along = _losses_along(run, snapshots, targets)
-        return states, np.array([_mean_loss(run.c, losses) for losses in along])
+        means = np.array([_mean_loss(run.c, losses) for losses in along])
+        return states, _handed_out(means)
     # [end]
     return states
 

@@ -19,6 +19,7 @@ from pdec.runtime.generated import (
     _effective,
     _stencil,
 )
+from pdec.runtime.host import _handed_out
 from pdec.runtime.spectrum import _angles
 from pdec.runtime.types import Array, Arrays
 
@@ -76,15 +77,13 @@ def project(p: Arrays, omega: float | None = None) -> Arrays:
 
     found, one = given.copy(), len(given) == 1
     for k, y in enumerate(given * scales):
-        found[k] = (
-            _nearest_inside(y, cuts_in(slice(None) if one else slice(k, k + 1)))
-            / scales
-        )
+        cells = slice(None) if one else slice(k, k + 1)
+        found[k] = _nearest_inside(y, cuts_in(cells)) / scales
     result = {name: np.array(value) for name, value in checked.items()}
     for k, name in enumerate(_MOMENTS):
         values = np.clip(found[:, k], low[k], high[k]).reshape(checked[name].shape)
         result[name] = values.astype(checked[name].dtype)
-    return result
+    return dict(_handed_out(result))
 
 
 _Cuts = Callable[[Array], tuple[Array, Array, Array]]

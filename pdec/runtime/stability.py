@@ -179,6 +179,7 @@ def stability(
         c[str(MODEL.omega)] = np.asarray(float(omega))
     _coefficients(c)
     h = float(_clock(c)[0]) if omega is None else float(omega)
+    state, inputs = _on_host(state), _on_host(inputs)
     found = _judged(c, state, inputs)
 
     def gain() -> float | None:
@@ -220,7 +221,7 @@ def amplification(
     c = {name: value.astype(np.float64) for name, value in checked.items()}
     _coefficients(c)
     h = float(_clock(c)[0]) if omega is None else float(omega)
-    modes = _judged(c, state, inputs).modes
+    modes = _judged(c, _on_host(state), _on_host(inputs)).modes
     sizes, growth = zip(
         *(
             (_factor_size(modes, rates, h).max(-1), h * rates.real.max(-1))

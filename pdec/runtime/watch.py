@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pdec.runtime.checks import _Run
 from pdec.runtime.generated import MODEL, _judge_run, _suspect
+from pdec.runtime.host import _taken
 from pdec.runtime.types import Array, Arrays, StabilityError, StabilityWarning
 
 # --- the check before a run ----------------------------------------------------------
@@ -53,6 +54,7 @@ def _guard(p: Arrays, run: _Run, check: str) -> None:
     refuses = check == "raise" and "exact" in _WATCH.warned
     if _WATCH.rest > 0 or (_WATCH.warned and not refuses):
         return
+    p = {name: _taken(x, f"p[{name!r}]", "an array", "one") for name, x in p.items()}
     report = _judge_run(p, run)
     known = report.basis == "exact"
     if report.numerical not in ("unstable", "unknown"):
