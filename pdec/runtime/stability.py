@@ -16,6 +16,7 @@ from pdec.runtime.generated import (
     _clock,
     _coefficients,
 )
+from pdec.runtime.host import _on_host
 from pdec.runtime.judging import (
     LARGE,
     SMALL,
@@ -114,13 +115,10 @@ class Stability:
             proven = _shown_step(self.omega_contractive)
             lines.append(f"  contracts up to {name} = {proven} ({self.certificate})")
         # [feature: layer]
-        if (
-            self.numerical == "stable"
-            and not self.contractive
-            and _SLOPES[0] < _SLOPES[1]
-        ):
+        varying = _SLOPES[0] < _SLOPES[1] and not self.contractive
+        if self.numerical == "stable" and varying:
             lines.append(
-                "  for slopes f' that are alike; where they vary none is proven"
+                "  that is for one f' in all cells; for others it is not proven"
             )
         # [end]
         if self.intrinsic == "growth":
@@ -191,7 +189,7 @@ def stability(
         # [end]
         return None
 
-    return _report(p, h, found, gain if run else None)
+    return _report(checked, h, found, gain if run else None)
 
 
 @dataclass(frozen=True)
