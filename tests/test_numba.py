@@ -28,15 +28,8 @@ numba = pytest.importorskip("numba")
 
 ROOT = Path(__file__).parent.parent
 MODELS = sorted((*ROOT.glob("tests/models/*.npde"), *ROOT.glob("examples/*.npde")))
-# 1-D with walls, two fields, inputs and readouts, targets along the way
-SAMPLE = {"walls1d", "losses", "started"}
-IMPLICIT = (
-    "scheme implicit",
-    "scheme trapezoidal",
-    "scheme imex",
-    "scheme equilibrium",
-)
-EXPLICIT = [m for m in MODELS if not any(s in m.read_text("utf-8") for s in IMPLICIT)]
+# 1-D with walls, two fields, inputs and readouts, targets along the way, solved for
+SAMPLE = {"walls1d", "losses", "started", "implicit_heat"}
 
 Point = dict[str, Any]
 
@@ -150,7 +143,7 @@ def slow_unless_sampled(model: Path) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("model", [slow_unless_sampled(m) for m in EXPLICIT])
+@pytest.mark.parametrize("model", [slow_unless_sampled(m) for m in MODELS])
 def test_equals_numpy(model: Path) -> None:
     ours, theirs = pdec.load(model, target="numba"), pdec.load(model)
     at = point(theirs, "float64")
@@ -210,7 +203,9 @@ def test_settles_like_numpy() -> None:
 # --- the text and its file -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["walls1d", "losses", "box3d", "tensor_layers"])
+@pytest.mark.parametrize(
+    "name", ["walls1d", "losses", "box3d", "tensor_layers", "implicit_heat"]
+)
 def test_text_is_clean(name: str, tmp_path: Path) -> None:
     source = read(ROOT / f"tests/models/{name}.npde")
     text = compile_source(source, target="numba").text
@@ -249,11 +244,6 @@ def test_the_command_line_knows_every_target() -> None:
 
 
 # --- errors --------------------------------------------------------------------------
-
-
-def test_implicit_schemes_are_refused() -> None:
-    with pytest.raises(UsageError, match="compile it with --target numpy"):
-        compile_source(read(ROOT / "tests/models/implicit_heat.npde"), target="numba")
 
 
 def test_numba_missing(monkeypatch: pytest.MonkeyPatch) -> None:

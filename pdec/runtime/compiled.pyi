@@ -58,3 +58,20 @@ def _give_cotangents(
 # with targets along the way: level n % 2 += the other one; both of them = 0
 def _join_levels(n: int, v_bar: Any) -> None: ...
 def _clear_levels(v_bar: Any) -> None: ...
+
+# feature implicit: the residual of unknowns of an equation, by its number, and the
+# product of its Jacobian with tangents of unknowns; in vectors
+def _evaluate(
+    equation: int, n: int, here: int, there: int, c: Any, v: Any, u: Any, r: Any
+) -> None: ...
+def _multiply(
+    equation: int,
+    n: int,
+    here: int,
+    there: int,
+    c: Any,
+    v: Any,
+    v_dot: Any,
+    u_dot: Any,
+    r_dot: Any,
+) -> None: ...

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pdec.runtime.compiled import _V_DOT
+from pdec.runtime.compiled import _V_DOT, _evaluate, _multiply
 from pdec.runtime.generated import _IMPLICIT, MODEL
 from pdec.runtime.numba_buffers import _of_sample, _zeros_of
 from pdec.runtime.numba_tools import _compiled
@@ -29,8 +29,7 @@ _MOST_ITERATIONS, _MOST_HALVINGS = 50, 10
 
 @_compiled
 def _solve(
-    evaluate: Any,
-    product: Any,
+    equation: int,
     constant: bool,
     shared: bool,
     solver: Any,
@@ -49,12 +48,12 @@ def _solve(
     u, r, change, start = vectors[0], vectors[1], vectors[2], vectors[3]
     if state[_FAILURE]:
         return
-    evaluate(n, here, there, c, v, u, r)
+    _evaluate(equation, n, here, there, c, v, u, r)
     close, least, before = np.finfo(u.dtype).eps ** 0.25, _largest(u), np.inf
     for _ in range(_MOST_ITERATIONS):
         if not np.isfinite(_largest(r)):
             break
-        if not _factorise(product, constant, solver, n, here, there, c, v):
+        if not _factorise(equation, constant, solver, n, here, there, c, v):
             return
         start[:] = u
         change[:] = r
@@ -65,14 +64,14 @@ def _solve(
         near = size <= close * scale
         # the next change is lost in rounding, for it squares the error, or this one is
         moving = size > close**3 * scale and not (near and size > 0.9 * before)
-        evaluate(n, here, there, c, v, u, r)
+        _evaluate(equation, n, here, there, c, v, u, r)
         halvings = 0
         while moving and not near and not shared and halvings < _MOST_HALVINGS:
             if _largest(r) < residual:
                 break
             change *= 0.5
             u[:] = start - change
-            evaluate(n, here, there, c, v, u, r)
+            _evaluate(equation, n, here, there, c, v, u, r)
             halvings += 1
         if shared or not moving:
             return
@@ -82,7 +81,7 @@ def _solve(
 
 @_compiled
 def _solve_tangent(
-    product: Any,
+    equation: int,
     constant: bool,
     solver: Any,
     n: int,
@@ -93,14 +92,14 @@ def _solve_tangent(
 ) -> None:
     """Take the tangents of a residual to those of its unknowns: -J⁻¹ r_dot."""
     r = solver[0][1]
-    if _factorise(product, constant, solver, n, here, there, c, v):
+    if _factorise(equation, constant, solver, n, here, there, c, v):
         _substitute(solver, r)
     r *= -1.0
 
 
 @_compiled
 def _solve_adjoint(
-    product: Any,
+    equation: int,
     constant: bool,
     solver: Any,
     n: int,
@@ -111,7 +110,7 @@ def _solve_adjoint(
 ) -> None:
     """Take the cotangents of unknowns to those of the residual: -J⁻ᵀ u_bar."""
     r = solver[0][1]
-    if _factorise(product, constant, solver, n, here, there, c, v):
+    if _factorise(equation, constant, solver, n, here, there, c, v):
         _substitute_transposed(solver, r)
     r *= -1.0
 
@@ -135,8 +134,7 @@ _PLAIN_STEPS, _MOST_FIXED_POINT, _HISTORY = 8, 60, 5
 
 @_compiled
 def _accelerate(
-    evaluate: Any,
-    product: Any,
+    equation: int,
     constant: bool,
     shared: bool,
     solver: Any,
@@ -162,7 +160,7 @@ def _accelerate(
     first, known = _largest(u), 0
     settled = False
     for number in range(_MOST_FIXED_POINT):
-        evaluate(n, here, there, c, v, u, r)
+        _evaluate(equation, n, here, there, c, v, u, r)
         size = _largest(r)
         if not np.isfinite(size):
             break
@@ -180,7 +178,7 @@ def _accelerate(
         u += step
     if not settled:
         u[:] = start
-    _solve(evaluate, product, constant, shared, solver, n, here, there, c, v)
+    _solve(equation, constant, shared, solver, n, here, there, c, v)
 
 
 @_compiled
@@ -223,7 +221,7 @@ def _combine(
 
 @_compiled
 def _factorise(
-    product: Any,
+    equation: int,
     constant: bool,
     solver: Any,
     n: int,
@@ -238,7 +236,7 @@ def _factorise(
         return False
     if constant and state[_FACTORISED]:
         return True
-    _fill(product, solver, n, here, there, c, v)
+    _fill(equation, solver, n, here, there, c, v)
     state[_FACTORISED] = 1
     if not _eliminate(matrix, pivots):
         state[_FAILURE], state[_STEP] = _SINGULAR, n + 1
@@ -248,7 +246,7 @@ def _factorise(
 
 @_compiled
 def _fill(
-    product: Any, solver: Any, n: int, here: int, there: int, c: Any, v: Any
+    equation: int, solver: Any, n: int, here: int, there: int, c: Any, v: Any
 ) -> None:
     """Set the entries of the matrix, by products with vectors of 0 and 1."""
     probe, shown = solver[0][2], solver[0][3]
@@ -257,7 +255,7 @@ def _fill(
     matrix[:] = 0.0
     for k in range(len(probes)):
         probe[:] = probes[k]
-        product(n, here, there, c, v, v_dot, probe, shown)
+        _multiply(equation, n, here, there, c, v, v_dot, probe, shown)
         for entry in range(first[k], first[k + 1]):
             matrix[place[entry], offset[entry]] = shown[row[entry]]
 

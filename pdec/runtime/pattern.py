@@ -78,7 +78,7 @@ def _pattern(name: str) -> _Pattern:
     shows = colour == np.arange(math.prod(counts))[:, None]
     probes = np.kron(np.eye(components), shows)
     rows, columns = [], []
-    for offsets in itertools.product(*(_offsets(*axis) for axis in axes)):
+    for offsets in itertools.product(*(_neighbours(*axis) for axis in axes)):
         near = [np.arange(size) + m for size, m in zip(grid, offsets, strict=True)]
         within = [
             periodic | ((cell >= 0) & (cell < size))
@@ -110,7 +110,7 @@ def _colours(size: int, reach: int, periodic: bool) -> Array:
     return np.unique(colours, return_inverse=True)[1]
 
 
-def _offsets(size: int, reach: int, periodic: bool) -> range:
+def _neighbours(size: int, reach: int, periodic: bool) -> range:
     """Return the offsets at which a row has entries, each neighbour once."""
     return range(size) if periodic and 2 * reach >= size else range(-reach, reach + 1)
 

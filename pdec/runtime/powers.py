@@ -57,12 +57,12 @@ def _gain(c: Arrays, state: Arrays, inputs: Arrays, times: int = 30) -> float:
     rng, size = np.random.default_rng(0), 0.0
     u = {name: rng.standard_normal(z.shape) for name, z in run.z0.items()}
     for _ in range(times):
-        length = _length(u)
+        length = _euclidean(u)
         if not 0.0 < length < math.inf:
             return length
         u = {name: z / length for name, z in u.items()}
         moved = _tangent(run, _Run(run.dtype, 1, still, u, given))
-        size = _length(moved)
+        size = _euclidean(moved)
         u = _by_name(_pull_back(run, moved, MODEL.steps + 1)["z0"], MODEL.fields, "z0")
     return size
 
@@ -72,5 +72,5 @@ def _alone(state: Arrays) -> Arrays:
     return {name: np.array(z[None], np.float64) for name, z in state.items()}
 
 
-def _length(u: Arrays) -> float:
+def _euclidean(u: Arrays) -> float:
     return math.sqrt(sum(float(np.vdot(x, x)) for x in u.values()))

@@ -21,7 +21,7 @@ from pdec.targets.compiled import VECTOR, Kernel, Kernels
 from pdec.targets.copies import copies
 from pdec.targets.layout import tuple_of
 from pdec.targets.solves import residual_name
-from pdec.targets.vectors import Part, evaluation, handed_over, product
+from pdec.targets.vectors import Part, by_number, evaluation, handed_over, product
 
 if TYPE_CHECKING:
     from pdec.derive import Derivation
@@ -35,7 +35,8 @@ def write(
     solved = _solved(derivation)
     texts = kernels.texts(_kernel(f, functions, derivation, solved) for f in functions)
     along = {name for name, v in derivation.model.targets.items() if v.along}
-    return Written(texts, copies(kernels, along), _tables(kernels))
+    others = [*by_number(derivation.jacobians), *copies(kernels, along)]
+    return Written(texts, others, _tables(kernels))
 
 
 def _solved(derivation: Derivation) -> dict[str, tuple[Part, ...]]:

@@ -8,7 +8,7 @@ residual as vectors, cell after cell:
     for x in range(3, 131):
         unknowns[place] = z_next[x]
         place += 1
-    _solve(_residual, _residual_jvp, False, False, v[-1], n, here, there, c, v)
+    _solve(0, False, False, v[-1], n, here, there, c, v)
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def handed_over(
 
 def _solve(statement: Solve, jacobians: dict[str, Jacobian]) -> Iterator[Part]:
     """The unknowns hold the solution afterwards: the residual was taken there last."""
-    residual, solver = residual_name(statement), _solver(statement, jacobians)
+    solver = _solver(statement, jacobians)
     found = jacobians[statement.name]
     flags = (str(found.constant), str(found.shared))
     yield from statement.guess
@@ -82,18 +82,23 @@ def _solve(statement: Solve, jacobians: dict[str, Jacobian]) -> Iterator[Part]:
     home = f"{solver}[0][0]"
     yield Copy(statement.unknowns, UNKNOWNS, home=home, origin=origin)
     function = "_accelerate" if statement.accelerated else "_solve"
-    yield Call(function, (residual, f"{residual}_jvp", *flags, solver))
+    yield Call(function, (_number(statement, jacobians), *flags, solver))
 
 
 def _linear(statement: Linear, jacobians: dict[str, Jacobian]) -> Iterator[Part]:
     solver, origin = _solver(statement.solve, jacobians), statement.origin
     constant = str(jacobians[statement.solve.name].constant)
     function = "_solve_adjoint" if statement.transposed else "_solve_tangent"
-    product = f"{residual_name(statement.solve)}_jvp"
+    number = _number(statement.solve, jacobians)
     home = f"{solver}[0][1]"
     yield Copy(statement.given, RESIDUAL, home=home, origin=origin)
-    yield Call(function, (product, constant, solver))
+    yield Call(function, (number, constant, solver))
     yield Copy(statement.made, RESIDUAL, back=True, origin=origin)
+
+
+def _number(statement: Solve, jacobians: dict[str, Jacobian]) -> str:
+    """The number of an equation; code that is given functions cannot be kept."""
+    return str(list(jacobians).index(statement.name))
 
 
 def _solver(statement: Solve, jacobians: dict[str, Jacobian]) -> str:
@@ -119,6 +124,25 @@ def product(jacobian: Jacobian) -> tuple[Part, ...]:
         *jacobian.product.block.statements,
         Copy(tuple(name + DOT for name in solve.residual.outputs), RESIDUAL),
     )
+
+
+def by_number(jacobians: dict[str, Jacobian]) -> list[str]:
+    """The functions that the solver calls, which find those of an equation."""
+    arguments = ["equation", "n", "here", "there", "c", "v"]
+    found = []
+    for name, more, doc, suffix in (
+        ("_evaluate", [], "The residual of the unknowns of an equation.", ""),
+        ("_multiply", ["v_dot"], "Its Jacobian times tangents of them.", "_jvp"),
+    ):
+        every = [*arguments, *more, UNKNOWNS, RESIDUAL]
+        lines = ["@_compiled", *call(f"def {name}", every, "", ":")]
+        lines.append(f'{INDENT}"""{doc}"""')
+        for number, jacobian in enumerate(jacobians.values()):
+            lines.append(f"{INDENT}if equation == {number}:")
+            function = residual_name(jacobian.solve) + suffix
+            lines += call(function, every[1:], INDENT + INDENT)
+        found.append("\n".join(lines))
+    return found if jacobians else []
 
 
 def copy_lines(copy: Copy, body: Loops) -> list[str]:
