@@ -122,11 +122,15 @@ def _between_levels(kernels: Kernels) -> dict[Head, list[Lines]]:
     """What several losses along the way need: their cotangents add up."""
     joined, cleared = [], []
     for k, f in enumerate(kernels.of(Role.STATE)):
-        own, whole = _cells(kernels, f), _cells(kernels, f, ghosts=True)
-        here, there = (_at(f"v_bar[{k}]", [n], own) for n in ("n % 2", "(n + 1) % 2"))
-        joined.append(_nest(own, f"{here} += {there}"))
+        own, whole, name = (
+            _cells(kernels, f),
+            _cells(kernels, f, ghosts=True),
+            f"v_bar[{k}]",
+        )
+        other = _at(name, ["(n + 1) % 2"], own)
+        joined.append(_nest(own, f"{_at(name, ['n % 2'], own)} += {other}"))
         for level in ("0", "1"):
-            cleared.append(_nest(whole, _at(f"v_bar[{k}]", [level], whole) + " = 0.0"))
+            cleared.append(_nest(whole, _at(name, [level], whole) + " = 0.0"))
     return {
         (
             "_join_levels(n, v_bar)",
