@@ -106,8 +106,8 @@ def _on_the_way_back(kernels: Kernels) -> dict[Head, list[Lines]]:
     for k, c in enumerate(kernels.summed()):
         whole = _cells(kernels, c, ghosts=True)
         inner = f"c_bar[{place(c)}]"
-        add = f"{_at(f'sums[{k}]', [], whole)} += {_at(inner, [], whole)}"
-        found.append([*_nest(whole, add), _cleared(whole, inner)])
+        total = f"{_at(f'sums[{k}]', [], whole)} += {_at(inner, [], whole)}"
+        found.append([*_nest(whole, total), _cleared(whole, inner)])
     head = "_give_cotangents(s, v_bar, c_bar, z_bar, x_bar, sums)"
     doc = "Take those of sample s out, or add them up, and clear what is added to."
     return {(head, doc): found}
