@@ -45,10 +45,11 @@ def _entry(function: Callable[..., Any]) -> Any:
 
     Where nothing can be written, it is compiled again in every process.
     """
+    options: Any = {"no_cfunc_wrapper": True, **_OPTIONS}
     try:
-        return numba.njit(cache=True, **_OPTIONS)(function)
+        return numba.njit(cache=True, **options)(function)
     except RuntimeError:
-        return numba.njit(**_OPTIONS)(function)
+        return numba.njit(**options)(function)
 
 
 # With 2ⁿ the power of two nearest to eʸ, and r = y - n ln 2:
