@@ -24,10 +24,18 @@ from pdec.targets.names import Names
 
 
 def emit(
-    derivation: Derivation, *, target: Target, options: Mapping[str, float]
+    derivation: Derivation,
+    *,
+    target: Target,
+    options: Mapping[str, float],
+    accurate: bool = False,
 ) -> str:
-    """Write the module of a derived model."""
+    """Write the module of a derived model, ``accurate`` without approximations."""
     model, features = derivation.model, features_of(derivation)
+    chosen = target.name
+    if accurate:
+        features.add("accurate")
+        chosen += ", accurate"
     before, after = runtime.files(target.tools, target.driver)
     names = Names(runtime.reserved_names((*before, *after)))
     program = derivation.program
@@ -46,7 +54,7 @@ def emit(
         model_record(derivation, target.name, options),
         *(runtime.paste(file, features) for file in after),
     ]
-    title = header(derivation, target.name, options)
+    title = header(derivation, chosen, options)
     head = f"{title}\n\nfrom __future__ import annotations\n"
     body = "\n\n".join(piece for piece in pieces if piece)
     return f"{head}\n{runtime.imports(body)}\n{body}"

@@ -81,9 +81,13 @@ def compile_source(
     *,
     target: str = "numpy",
     overrides: Mapping[str, float] | None = None,
+    accurate: bool = False,
     progress: Progress | None = None,
 ) -> Compilation:
-    """Compile a model to the text of a module."""
+    """Compile a model to the text of a module.
+
+    ``accurate`` takes the C library's functions where a target has approximations.
+    """
     if target not in TARGETS:
         raise UsageError(f"unknown target '{target}'; known: {', '.join(TARGETS)}")
     derivation = derive(source, overrides=overrides, progress=progress)
@@ -91,7 +95,7 @@ def compile_source(
         progress("writing the module")
     with deep_recursion(source):
         chosen, options = TARGETS[target], dict(overrides or {})
-        text = emit(derivation, target=chosen, options=options)
+        text = emit(derivation, target=chosen, options=options, accurate=accurate)
     return Compilation(derivation, text, summarise(derivation))
 
 
@@ -100,12 +104,15 @@ def load(
     *,
     target: str = "numpy",
     overrides: Mapping[str, float] | None = None,
+    accurate: bool = False,
 ) -> ModuleType:
     """Compile a model and return the module, registered under its name and content.
 
     What the target compiles when it runs is kept in the user's cache folder.
     """
-    compilation = compile_source(read(path), target=target, overrides=overrides)
+    compilation = compile_source(
+        read(path), target=target, overrides=overrides, accurate=accurate
+    )
     needs = TARGETS[target].needs
     if needs and importlib.util.find_spec(needs) is None:
         raise UsageError(

@@ -103,7 +103,7 @@ def pairwise(factors: Sequence[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
 def cases(full: bool) -> list[Case]:
     """All combinations, or enough for each pair."""
     walls = ["periodic", *BOUNDARIES]
-    rest = (walls, list(SCHEMES), ACCURACIES, DTYPES, list(TARGETS))
+    rest = (walls, list(SCHEMES), ACCURACIES, DTYPES, TARGETS)
     if full:
         alone = [(name,) for name in OPERATORS]
         return [Case(*row) for row in itertools.product(alone, *rest)]

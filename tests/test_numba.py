@@ -1,37 +1,48 @@
-"""The Numba target against the NumPy one: values, threads, files, activations, errors.
+"""The Numba target against the NumPy one: values, and that threads change none.
 
-Compiling is what these tests cost, so that a few models stand for all by default.
+Compiling is what these tests cost: by default a few files, and models in which every
+operator, boundary and scheme is there once; with ``--full`` all files, and each pair.
+Functions that are approximated have their tests in ``test_approximations.py``, files,
+processes and bad input in ``test_numba_use.py``.
 """
 
 from __future__ import annotations
 
-import ast
-import importlib.util
-import subprocess
-import sys
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from test_gradients import Arrays, Point, by_name, direction, largest, point_of
+from test_matrix import (
+    ACCURACIES,
+    BOUNDARIES,
+    GROUPS,
+    OPERATORS,
+    SCHEMES,
+    Case,
+    pairwise,
+    text,
+)
 
 import pdec
-from pdec import options
-from pdec.errors import UsageError
-from pdec.pipeline import TARGETS, compile_source
-from pdec.source import read
+from pdec.pipeline import compile_source, module_of
+from pdec.source import from_text
 
-numba = pytest.importorskip("numba")
+pytest.importorskip("numba")
 
 ROOT = Path(__file__).parent.parent
-MODELS = sorted((*ROOT.glob("tests/models/*.npde"), *ROOT.glob("examples/*.npde")))
-# 1-D with walls, two fields, inputs and readouts, targets along the way, solved for
-SAMPLE = {"walls1d", "losses", "started", "implicit_heat"}
-
-Point = dict[str, Any]
+FILES = {
+    file.stem: file
+    for folder in ("examples", "tests/models")
+    for file in sorted((ROOT / folder).glob("*.npde"))
+}
+# with walls, with inputs and readouts, with targets along the way, with channels that
+# are solved for, in two dimensions
+SAMPLE = {"walls1d", "started", "losses", "implicit_tensor", "trapezoidal2d"}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -42,259 +53,221 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield
 
 
-def point(module: ModuleType, dtype: str, batch: int = 5) -> Point:
-    """Parameters, initial state, inputs and targets; every other input is shared."""
-    rng = np.random.default_rng(3)
-
-    def draw(*shape: int) -> Any:
-        return (0.5 + 0.2 * rng.standard_normal(shape)).astype(dtype)
-
-    model = module.MODEL
-    params = module.init_params(1, dtype)
-    for name, variable in model.params.items():
-        moved = params[name] * (1 + 0.05 * rng.standard_normal(variable.shape))
-        params[name] = np.clip(moved, variable.low, variable.high).astype(dtype)
-    inputs = {
-        name: draw(*((batch,) if number % 2 == 0 else ()), *variable.shape)
-        for number, (name, variable) in enumerate(model.inputs.items())
-    }
-    z0 = {name: draw(batch, *v.shape) for name, v in model.fields.items()}
-    targets = {
-        name: rng.integers(v.classes, size=(batch, *v.shape))
-        if v.classes
-        else draw(batch, *v.shape)
-        for name, v in model.targets.items()
-    }
-    given = "z0" in module._ENTRIES
-    return {"p": params, "z0": z0 if given else None, "inputs": inputs, "y": targets}
+def combinations(full: bool) -> list[Case]:
+    """Each pair of what the registries hold, or each once."""
+    names = list(OPERATORS)
+    groups = [tuple(names[i::GROUPS]) for i in range(GROUPS)]
+    factors = (groups, ["periodic", *BOUNDARIES], list(SCHEMES), ACCURACIES)
+    if full:
+        rows = list(pairwise(factors))
+    else:
+        rows = [
+            tuple(factor[number % len(factor)] for factor in factors)
+            for number in range(max(map(len, factors)))
+        ]
+    return [Case(*row, "float64", "numba") for row in rows]  # type: ignore[misc]
 
 
-def results(module: ModuleType, at: Point) -> dict[str, Any]:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    full = metafunc.config.getoption("--full")
+    if "name" in metafunc.fixturenames and metafunc.function is test_files:
+        metafunc.parametrize("name", list(FILES) if full else sorted(SAMPLE))
+    if "case" in metafunc.fixturenames:
+        metafunc.parametrize("case", combinations(full), ids=str)
+
+
+# --- the same numbers as NumPy's ------------------------------------------------------
+
+# The bound of a difference is 1e-12, times the growth of the adjoint, times the largest
+# value of the array that is compared, be it a result or the gradient of one parameter.
+#
+# That gradient is a sum: the compiler collects parameters in coefficients a_k of the
+# stencils, and pulls their cotangents back, as in W2 += (a_-1 - 2 a_0 + a_1)/dx².  The
+# terms cancel by nature: at dx = 1/128 they are 1e4 times their sum, and a rounding of
+# each of the a_k (1e-16 of it) is one of 1e-12 of the sum, in either target.  What is
+# the largest value of a gradient is therefore asked of its terms, before they cancel:
+# Σ_k max|what a_k contributes|.  Where one coefficient is all there is, it is max|g|.
+
+
+def check_equal(ours: ModuleType, theirs: ModuleType) -> None:
+    """Compare all functions of two modules of a model at a point."""
+    at = shared_inputs(theirs, point_of(theirs, 1, 5))
+    bound = 1e-12 * growth(theirs, at)
+    found, expected = results(ours, at), results(theirs, at)
+    assert found.keys() == expected.keys()
+    for name, (values, sizes) in expected.items():
+        assert found[name][0].keys() == values.keys()
+        for key, value in values.items():
+            other = found[name][0][key]
+            assert (other.shape, other.dtype) == (value.shape, value.dtype)
+            size = sizes.get(key, float(np.max(np.abs(value), initial=0.0)))
+            error = float(np.max(np.abs(other - value), initial=0.0))
+            assert error <= bound * size, f"{name} {key}: {error} of {size}"
+
+
+def shared_inputs(module: ModuleType, at: Point) -> Point:
+    """The point with every other input shared by all samples."""
+    for name in list(module.MODEL.inputs)[1::2]:
+        at["inputs"][name] = at["inputs"][name][0]
+    return at
+
+
+Result = tuple[Arrays, dict[str, float]]  # values by name, and sizes of some of them
+
+
+def results(module: ModuleType, at: Point) -> dict[str, Result]:
     """What every function of the interface returns at a point."""
-    p, z0, inputs = at["p"], at["z0"], at["inputs"]
-    rng = np.random.default_rng(4)
+    given = {"p": at["params"], "z0": at["z0"] or None, "inputs": at["inputs"]}
+    fields, entries = module.MODEL.fields, module._ENTRIES
+    moved = direction(module, at, np.random.default_rng(4))
+    along = {f"d{'p' if e == 'params' else e}": v for e, v in moved.items()}
+    found: dict[str, Result] = {}
 
-    def like(arrays: Any) -> Any:
-        if arrays is None:
-            return None
-        return {
-            name: rng.standard_normal(a.shape).astype(a.dtype)
-            for name, a in arrays.items()
-        }
+    def keep(name: str, values: Any, sizes: dict[str, float] | None = None) -> None:
+        found[name] = by_name(values, fields), sizes or {}
 
-    tangents = [like(p), like(z0)]
-    found = {
-        "forward": module.forward(p, z0, inputs=inputs, check="off"),
-        "trajectory": module.trajectory(p, z0, inputs=inputs, every=2),
-        "jvp": module.jvp(p, z0, *tangents, inputs=inputs, dinputs=like(inputs)),
-    }
-    zT, pullback = module.vjp(p, z0, inputs=inputs, wrt=module._ENTRIES, checkpoint=2)
-    seed = like(zT if isinstance(zT, dict) else {"": zT})
-    found["vjp"] = pullback(seed if isinstance(zT, dict) else seed[""])
+    keep("forward", module.forward(**given, check="off"))
+    keep("trajectory", module.trajectory(**given, every=2))
+    keep("jvp", module.jvp(**given, **along))
+    zT, pullback = module.vjp(**given, wrt=entries, checkpoint=2)
+    rng = np.random.default_rng(5)
+    seeds = {n: rng.standard_normal(z.shape) for n, z in by_name(zT, fields).items()}
+    with terms(module) as sizes:
+        pulled = dict(zip(entries, pullback(seeds), strict=True))
+    for entry, values in pulled.items():
+        keep(f"vjp {entry}", values, sizes if entry == "params" else None)
     if hasattr(module, "loss"):
-        found["loss"] = module.loss(p, z0, at["y"], inputs=inputs)
-        value, found["gradients"] = module.value_and_grad(
-            p, z0, at["y"], inputs=inputs, wrt=module._ENTRIES, check="off"
-        )
-        assert abs(value - found["loss"]) <= 1e-14 * abs(value)
+        keep("loss", {"": np.asarray(module.loss(**given, y=at["y"]))})
+        with terms(module) as sizes:
+            value, grads = module.value_and_grad(
+                **given, y=at["y"], wrt=entries, check="off"
+            )
+        keep("value", {"": np.asarray(value)})
+        for entry, values in grads.items():
+            keep(f"gradient {entry}", values, sizes if entry == "params" else None)
     if hasattr(module, "predict"):
-        found["predict"] = module.predict(p, z0, inputs=inputs)
+        keep("predict", by_name(module.predict(**given), module.MODEL.readouts))
     return found
 
 
-def compare(ours: dict[str, Any], theirs: dict[str, Any], tolerance: float) -> None:
-    """Compare results, each relative to the largest value that a function returns.
+@contextmanager
+def terms(module: ModuleType) -> Iterator[dict[str, float]]:
+    """Note, by parameter, the sizes of the terms that its gradient is the sum of."""
+    own, sizes = module._coefficients_vjp, {}
 
-    A tangent is compared with those given, too, whose size is 1.
-    """
-    assert ours.keys() == theirs.keys()
-    for name in theirs:
-        a, b = flat(ours[name]), flat(theirs[name])
-        assert [(x.shape, x.dtype) for x in a] == [(x.shape, x.dtype) for x in b]
-        largest = max(float(np.max(np.abs(x), initial=0.0)) for x in b)
-        largest = max(largest, 1.0 if name == "jvp" else 1e-12)
-        for x, y in zip(a, b, strict=True):
-            error = float(np.max(np.abs(x - y), initial=0.0))
-            assert error <= tolerance * largest, f"{name}: {error} of {largest}"
+    def spy(c: Arrays, c_bar: Arrays) -> None:
+        for chosen in c_bar:
+            part = {n: a if n == chosen else np.zeros_like(a) for n, a in c_bar.items()}
+            part = {n: a.copy() for n, a in part.items()}
+            own(c, part)
+            for name in module.MODEL.params:
+                size = float(np.max(np.abs(part[name]), initial=0.0))
+                sizes[name] = sizes.get(name, 0.0) + size
+        own(c, c_bar)
 
-
-def flat(result: Any) -> list[Any]:
-    """The arrays in a result, nested in dicts and tuples."""
-    if isinstance(result, dict):
-        result = tuple(result.values())
-    if isinstance(result, tuple):
-        return [array for part in result for array in flat(part)]
-    return [np.asarray(result)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_coefficients_vjp", spy)
+        yield sizes
 
 
 def growth(module: ModuleType, at: Point) -> float:
     """How much a cotangent grows on the way back, at least 1."""
-    zT, pullback = module.vjp(at["p"], at["z0"], inputs=at["inputs"])
-    back = pullback(zT)[1]
-    parts = back if isinstance(back, dict) else {"": back}
-    size = max(float(np.max(np.abs(a), initial=0.0)) for a in parts.values())
-    ends = zT if isinstance(zT, dict) else {"": zT}
-    return max(1.0, size / max(float(np.max(np.abs(a))) for a in ends.values()))
+    given = {"p": at["params"], "z0": at["z0"] or None, "inputs": at["inputs"]}
+    zT, pullback = module.vjp(**given, wrt=("params",) if not at["z0"] else ("z0",))
+    if not at["z0"]:
+        return 1.0
+    ends = by_name(zT, module.MODEL.fields)
+    return max(1.0, largest(by_name(pullback(zT)[0], ends)) / largest(ends))
 
 
-def slow_unless_sampled(model: Path) -> Any:
-    marks = [] if model.stem in SAMPLE else [pytest.mark.slow]
-    return pytest.param(model, marks=marks, id=model.stem)
+def same_bits(module: ModuleType, at: Point, patch: pytest.MonkeyPatch) -> None:
+    """Neither threads nor checkpoints change a bit of a gradient."""
+    given = {"p": at["params"], "z0": at["z0"] or None, "inputs": at["inputs"]}
+    found = []
+    for threads, checkpoint in (("1", "all"), ("2", "sqrt"), ("3", 1)):
+        patch.setenv("PDEC_NUM_THREADS", threads)
+        if hasattr(module, "value_and_grad"):
+            loss, grads = module.value_and_grad(
+                **given, y=at["y"], check="off", checkpoint=checkpoint
+            )
+        else:
+            zT, pullback = module.vjp(**given, checkpoint=checkpoint)
+            loss, grads = 0.0, pullback(zT)[0]
+        found.append((loss, {n: g.tobytes() for n, g in grads.items()}))
+    assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("model", [slow_unless_sampled(m) for m in MODELS])
-def test_equals_numpy(model: Path) -> None:
-    ours, theirs = pdec.load(model, target="numba"), pdec.load(model)
-    at = point(theirs, "float64")
-    tolerance = 1e-12 * growth(theirs, at)
-    compare(results(ours, at), results(theirs, at), tolerance)
+def test_files(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = pdec.load(FILES[name], target="numba"), pdec.load(FILES[name])
+    check_equal(ours, theirs)
+    same_bits(ours, shared_inputs(theirs, point_of(theirs, 2, 19)), monkeypatch)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_combinations(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = from_text(text(case), "matrix")
+    theirs = module_of(compile_source(source))
+    ours = module_of(compile_source(source, target="numba"), in_file=True)
+    check_equal(ours, theirs)
+    same_bits(ours, shared_inputs(theirs, point_of(theirs, 2, 5)), monkeypatch)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("name", ["heterogeneous", "digits", "tensor"])
+@pytest.mark.parametrize("name", ["heterogeneous", "digits", "tensor", "heat_robin"])
 def test_float32(name: str) -> None:
-    model = ROOT / "examples" / f"{name}.npde"
-    ours, theirs = pdec.load(model, target="numba"), pdec.load(model)
-    at = point(theirs, "float64")
-    at32 = point(theirs, "float32")
-    exact = theirs.value_and_grad(at["p"], at["z0"], at["y"], inputs=at["inputs"])[1]
-    found = ours.value_and_grad(
-        at32["p"], at32["z0"], at32["y"], inputs=at32["inputs"]
-    )[1]
+    ours, theirs = pdec.load(FILES[name], target="numba"), pdec.load(FILES[name])
+    at = point_of(theirs, 1, 5)
+    single = {
+        entry: {
+            n: x.astype(np.float32) if x.dtype.kind == "f" else x for n, x in a.items()
+        }
+        for entry, a in at.items()
+    }
+
+    def gradient(module: ModuleType, at: Point) -> Any:
+        given = {"p": at["params"], "z0": at["z0"] or None, "inputs": at["inputs"]}
+        return module.value_and_grad(**given, y=at["y"], check="off")[1]
+
+    exact, found = gradient(theirs, at), gradient(ours, single)
     for key, value in exact.items():
         error = np.max(np.abs(found[key] - value))
         assert error <= 1e-5 * np.max(np.abs(value)), key
 
 
-def test_threads_and_checkpoints_change_no_bit(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    module = pdec.load(ROOT / "tests/models/walls1d.npde", target="numba")
-    at = point(module, "float64", batch=37)
-    found = []
-    for threads in ("1", "2", "3"):
-        monkeypatch.setenv("PDEC_NUM_THREADS", threads)
-        for checkpoint in ("all", "sqrt", 1):
-            found.append(
-                module.value_and_grad(
-                    at["p"], at["z0"], at["y"], check="off", checkpoint=checkpoint
-                )
-            )
-    for loss, grads in found[1:]:
-        assert loss == found[0][0]
-        for name, value in grads.items():
-            assert value.tobytes() == found[0][1][name].tobytes(), name
-
-
 def test_settles_like_numpy() -> None:
-    model = ROOT / "tests/models/walls1d.npde"
-    ours, theirs = pdec.load(model, target="numba"), pdec.load(model)
-    at = point(theirs, "float64")
+    ours, theirs = (pdec.load(FILES["walls1d"], target=t) for t in ("numba", "numpy"))
+    at = point_of(theirs, 1, 5)
     mine, other = (
-        m.forward(at["p"], at["z0"], until=0.3, check="off") for m in (ours, theirs)
+        m.forward(at["params"], at["z0"], until=0.3, check="off")
+        for m in (ours, theirs)
     )
     assert other.reached.any()
     assert (mine.step == other.step).all() and (mine.reached == other.reached).all()
-    compare({"state": mine.state}, {"state": other.state}, 1e-12)
+    error = np.max(np.abs(mine.state - other.state))
+    assert error <= 1e-12 * np.max(np.abs(other.state))
 
 
-# --- the text and its file -----------------------------------------------------------
+@pytest.mark.parametrize("name", ["started", "walls1d"])
+def test_steps_multiplied_out_like_numpy(name: str) -> None:
+    """By the products of a large grid, and from where the model begins itself."""
+    ours, theirs = (pdec.load(FILES[name], target=t) for t in ("numba", "numpy"))
+    at = point_of(theirs, 1, 1)
+    for module in (ours, theirs):
+        assert module.stability(at["params"], run=True).numerical
+    gains = [
+        module._gain(combined(module, at), {n: z[0] for n, z in state.items()}, inputs)
+        for module in (ours, theirs)
+        for state in [
+            {n: np.full((1, *v.shape), 0.3) for n, v in module.MODEL.fields.items()}
+        ]
+        for inputs in [{n: x[0] for n, x in at["inputs"].items()}]
+    ]
+    assert gains[0] == pytest.approx(gains[1], rel=1e-9)
 
 
-@pytest.mark.parametrize(
-    "name", ["walls1d", "losses", "box3d", "tensor_layers", "implicit_heat"]
-)
-def test_text_is_clean(name: str, tmp_path: Path) -> None:
-    source = read(ROOT / f"tests/models/{name}.npde")
-    text = compile_source(source, target="numba").text
-    functions = [n.name for n in ast.parse(text).body if isinstance(n, ast.FunctionDef)]
-    assert max(Counter(functions).values()) == 1
-    file = tmp_path / f"{name}.py"
-    file.write_text(text, "utf-8")
-    ruff = [sys.executable, "-m", "ruff"]
-    rest = ["--config", str(ROOT / "pyproject.toml"), "--no-cache", str(file)]
-    for command in (["check"], ["format", "--diff"]):
-        done = subprocess.run([*ruff, *command, *rest], capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_the_code_is_kept_for_other_processes() -> None:
-    module = pdec.load(ROOT / "tests/models/walls1d.npde", target="numba")
-    at = point(module, "float64")
-    module.value_and_grad(at["p"], at["z0"], at["y"], check="off")
-    file = Path(module._differentiate_samples.py_func.__code__.co_filename)
-    assert file.is_file()
-    assert list((file.parent / "__pycache__").glob(f"{file.stem}._differentiate*.nbc"))
-
-
-def test_a_folder_that_cannot_be_written_to(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_text("", "utf-8")
-    monkeypatch.setenv("PDEC_CACHE_DIR", str(tmp_path / "file" / "below"))
-    module = pdec.load(ROOT / "tests/models/single.npde", target="numba")
-    at = point(module, "float64")
-    assert np.isfinite(module.forward(at["p"], at["z0"], check="off")).all()
-
-
-def test_the_command_line_knows_every_target() -> None:
-    assert set(options.TARGETS) == set(TARGETS)
-
-
-# --- errors --------------------------------------------------------------------------
-
-
-def test_numba_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    find: Callable[..., Any] = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util,
-        "find_spec",
-        lambda name: None if name == "numba" else find(name),
-    )
-    with pytest.raises(UsageError, match=r"pip install pdec\[numba\]"):
-        pdec.load(ROOT / "tests/models/single.npde", target="numba")
-
-
-# --- activations ---------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def tools() -> ModuleType:
-    from pdec.runtime import numba_tools
-
-    return numba_tools
-
-
-@pytest.mark.parametrize("name", ["tanh", "exp", "softplus"])
-def test_activation_errors(name: str, tools: ModuleType) -> None:
-    function, exact = getattr(tools, f"_{name}"), _EXACT[name]
-
-    @numba.njit
-    def apply(x, out):  # type: ignore[no-untyped-def]
-        for k in range(len(x)):
-            out[k] = function(x[k])
-
-    rng = np.random.default_rng(0)
-    for dtype, bound in ((np.float64, 4 * 2.0**-52), (np.float32, 1e-6)):
-        sizes = 10.0 ** rng.uniform(-12, 1.9, 100_000)
-        x = (sizes * rng.choice([-1.0, 1.0], sizes.shape)).astype(dtype)
-        out = np.empty_like(x)
-        apply(x, out)
-        expected = exact(x.astype(np.longdouble))
-        tiny = np.finfo(dtype).tiny  # below it, numbers have fewer digits
-        error = np.abs(out - expected) / np.maximum(np.abs(expected), tiny)
-        assert float(error.max()) <= bound, (name, dtype, x[error.argmax()])
-    x = np.array([np.inf, -np.inf, np.nan, 0.0, 1e4, -1e4])
-    out = np.empty_like(x)
-    apply(x, out)
-    with np.errstate(over="ignore", invalid="ignore"):
-        np.testing.assert_allclose(out, exact(x), rtol=1e-15)
-
-
-_EXACT = {
-    "tanh": np.tanh,
-    "exp": np.exp,
-    "softplus": lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
-}
+def combined(module: ModuleType, at: Point) -> Arrays:
+    c = dict(at["params"])
+    module._coefficients(c)
+    return c

@@ -18,10 +18,11 @@ from collections.abc import Collection
 from functools import cache
 from importlib import resources
 
-# features, what a model has: "accelerated" (a fixed point), "at_risk" (walls whose
-# conditions parameters can break), "banded" (implicit on one axis), "classes" (a target
-# of labels), "every" (targets along the way), "implicit" (steps that are solved for),
-# "initial" (at t = 0), "loss", "penalty" (loss terms in parameters alone), "readout";
+# features, what a model has: "accelerated" (a fixed point), "accurate" (compiled so, no
+# approximations), "at_risk" (walls whose conditions parameters can break), "banded"
+# (implicit on one axis), "classes" (a target of labels), "every" (targets on the way),
+# "implicit" (steps that are solved for), "initial" (at t = 0), "loss", "penalty" (loss
+# terms in parameters alone), "readout";
 # for the verdict on ω "layer" (z relaxes to f(Z), Z linear) with "channels", or else
 # "jacobian"; "components" (more than one in a cell); "walls"; of its scheme "effective"
 # (like an Euler step), "explicit", "matrix" (G is not of one rate) with "decays";
@@ -31,6 +32,7 @@ from importlib import resources
 # is another one in each step)
 FEATURES = (
     "accelerated",
+    "accurate",
     "at_risk",
     "banded",
     "channels",
@@ -116,7 +118,23 @@ def imports(text: str) -> str:
         used = [n for n, b in bound.items() if re.search(rf"\b{b}\b", text)]
         if used or not line:
             lines.append(f"{head}{word}{', '.join(used)}")
-    return "\n".join(lines) + "\n"
+    return _explained("\n".join(lines) + "\n")
+
+
+def _explained(text: str) -> str:
+    """Say how to install what Python users need not have, where it is missing."""
+    for package in ("numba",):
+        needed = f"this module needs {package}: pip install {package}"
+        own = re.findall(rf"^(?:import|from) {package}\b.*\n", text, re.MULTILINE)
+        for line in own:
+            text = text.replace(line, "")
+        if own:
+            text += f"""
+try:
+{"".join(f"    {line}" for line in own)}except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("{needed}") from error
+"""
+    return text
 
 
 def paste(file: str, features: Collection[str]) -> str:

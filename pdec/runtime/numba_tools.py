@@ -13,7 +13,12 @@ from numba.extending import overload
 
 # Sums may be reordered and products contracted; nothing is assumed of NaN and infinity,
 # so that a run that blows up can be seen.
+# [feature: accurate]
+_MATHS = {"reassoc", "contract", "nsz"}
+# [end]
+# [feature: not accurate]
 _MATHS = {"reassoc", "contract", "nsz", "arcp", "afn"}
+# [end]
 
 
 _OPTIONS: Any = {
@@ -52,6 +57,32 @@ def _entry(function: Callable[..., Any]) -> Any:
         return numba.njit(**options)(function)
 
 
+# [feature: accurate]
+# The functions of the C library: nothing was to be approximated.
+
+
+@_compiled
+def _tanh(x: Any) -> Any:
+    """Hyperbolic tangent."""
+    return np.tanh(x)
+
+
+@_compiled
+def _exp(x: Any) -> Any:
+    """Exponential."""
+    return np.exp(x)
+
+
+@_compiled
+def _softplus(x: Any) -> Any:
+    """log(1 + eˣ) without overflow."""
+    if x > 0.0:
+        return x + np.log1p(np.exp(-x))
+    return np.log1p(np.exp(x))
+
+
+# [end]
+# [feature: not accurate]
 # With 2ⁿ the power of two nearest to eʸ, and r = y - n ln 2:
 #
 #     eʸ - 1 = 2ⁿ p + (2ⁿ - 1),    p = eʳ - 1 = r + r²/2 + r³ q(r),   |r| <= ln(2)/2
@@ -67,7 +98,11 @@ def _tanh(x: Any) -> Any:
 
 
 def _exp(x: Any) -> Any:
-    """Exponential, within 1e-6 of it (float32) or 4 units in the last place."""
+    """Exponential, within 1e-6 of it (float32) or 4 units in the last place.
+
+    It is 0 where it is less than e⁻⁷⁰⁸ (float32: e⁻⁸⁷), about the least number that has
+    all digits.
+    """
     return np.exp(x)
 
 
@@ -132,7 +167,7 @@ def _overload_exp(x: Any) -> Any:
     if x == numba.float32:
 
         def exp_single(x: Any) -> Any:
-            y = min(max(x, np.float32(-87.0)), np.float32(88.7))
+            y = min(max(x, np.float32(-87.0)), np.float32(88.72283))
             n = np.floor(y * np.float32(1.442695) + np.float32(0.5))
             r = (y - n * np.float32(0.693145751953125)) - n * np.float32(1.4286068e-06)
             q = np.float32(0.0013926552) + r * np.float32(0.00019883105)
@@ -146,12 +181,12 @@ def _overload_exp(x: Any) -> Any:
             half = bits.view(np.float32)  # half of 2ⁿ: 2¹²⁸ itself is no number
             value = (half + half * p) * np.float32(2.0)
             inside = value if x > np.float32(-87.0) else np.float32(0.0)
-            return inside if x < np.float32(88.7) else x * np.float32(np.inf)
+            return inside if x <= np.float32(88.72283) else x * np.float32(np.inf)
 
         return exp_single
 
     def exp_double(x: Any) -> Any:
-        y = min(max(x, -708.0), 709.7)
+        y = min(max(x, -708.0), 709.782712893384)
         n = np.floor(y * 1.4426950408889634 + 0.5)
         r = (y - n * 0.6931471803691238) - n * 1.9082149292705877e-10
         q = 2.0915059884917686e-09 + r * 1.6084576443690995e-10
@@ -171,7 +206,7 @@ def _overload_exp(x: Any) -> Any:
         half = bits.view(np.float64)
         value = (half + half * p) * 2.0
         inside = value if x > -708.0 else 0.0
-        return inside if x < 709.7 else x * np.inf
+        return inside if x <= 709.782712893384 else x * np.inf
 
     return exp_double
 
@@ -184,3 +219,6 @@ def _overload_softplus(x: Any) -> Any:
         return max(x, zero) + np.log1p(_exp(-abs(x)))
 
     return softplus
+
+
+# [end]

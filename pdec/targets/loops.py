@@ -100,7 +100,22 @@ class Numbers(Inline):
         arguments = [self(argument) for argument in expr.args]
         if isinstance(expr, Equal):
             return f"real({arguments[0]} == {arguments[1]})"
+        if isinstance(expr, Maximum | Minimum):
+            return self._extreme(expr, arguments)
         return f"{FUNCTIONS[type(expr)]}({', '.join(arguments)})"
+
+    @staticmethod
+    def _extreme(expr: sympy.Expr, arguments: list[str]) -> str:
+        """The larger or smaller value: not a number where one of the two is none.
+
+        max(a, b) keeps an a that is none, and np.maximum, which is slower, each.
+        """
+        name = FUNCTIONS[type(expr)]
+        if constant(expr.args[0]):
+            arguments = arguments[::-1]
+        elif not constant(expr.args[1]):
+            name = f"np.{name}imum"
+        return f"{name}({', '.join(arguments)})"
 
 
 def constant(expr: sympy.Expr) -> bool:
