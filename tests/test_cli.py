@@ -62,7 +62,10 @@ class Pipeline(types.ModuleType):
         self.error = None
         self.numerical = "stable"
 
-    def compile_source(self, source, *, target="numpy", overrides=None, progress=None):
+    def compile_source(
+        self, source, *, target="numpy", overrides=None, accurate=False, progress=None
+    ):
+        self.accurate = accurate
         self.calls.append((source.name, target, overrides))
         if progress:
             progress("adjoint")

@@ -136,6 +136,18 @@ def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
     return done
 
 
+def test_accurate_on_the_command_line() -> None:
+    """The C library's functions; and the option changes nothing else of the text."""
+    command = [sys.executable, "-m", "pdec", "compile", str(MODELS / "walls1d.npde")]
+    command += ["--target", "numba", "-o", "-"]
+    fast, accurate = run(command).stdout, run([*command, "--accurate"]).stdout
+    assert "target numba, accurate" in accurate and "target numba\n" in fast
+    assert '"afn"' in fast and '"afn"' not in accurate
+    assert "overload" in fast and "overload" not in accurate
+    mathematics = [text.split("# --- constants")[1] for text in (fast, accurate)]
+    assert mathematics[0] == mathematics[1]
+
+
 def test_the_command_line_knows_every_target() -> None:
     assert set(options.TARGETS) == set(TARGETS)
 
