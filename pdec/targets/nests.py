@@ -257,6 +257,8 @@ def _pointwise(statement: Map, loops: tuple[str, ...]) -> bool:
 
 # vectors of sums that stay in registers beside what they are added up from
 _REGISTERS = 12
+# cells of a row from which on this gains: shorter ones are unrolled cell by cell
+_LONG = 64
 
 
 def rows_at_once(nest: Nest, sizes: Mapping[str, int], axes: Collection[str]) -> int:
@@ -270,6 +272,8 @@ def rows_at_once(nest: Nest, sizes: Mapping[str, int], axes: Collection[str]) ->
     if len(channels) < 2 or len(channels) == len(nest.indices) or nest.fixed:
         return 1
     first, inner = nest.indices[0], nest.indices[-1]
+    if sizes[inner] < _LONG:
+        return 1
     for statement in nest.maps:
         adds = statement.accumulate and statement.writes not in nest.reads()
         if not adds or first not in statement.target.indices:
