@@ -177,7 +177,7 @@ def growth(module: ModuleType, at: Point) -> float:
     if not at["z0"]:
         return 1.0
     ends = by_name(zT, module.MODEL.fields)
-    return max(1.0, largest(by_name(pullback(zT)[0], ends)) / largest(ends))
+    return max(1.0, largest(by_name(pullback(zT), ends)) / largest(ends))
 
 
 def same_bits(module: ModuleType, at: Point, patch: pytest.MonkeyPatch) -> None:

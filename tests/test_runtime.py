@@ -710,3 +710,25 @@ def test_import_does_no_work(folder: Path) -> None:
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True
     )
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_files_that_are_pasted_share_no_name(target: str) -> None:
+    """One would hide the other; features may tell those of one file apart."""
+    tools, driver = TARGETS[target].tools, TARGETS[target].driver
+    homes: dict[str, str] = {}
+    for file in itertools.chain(*runtime.files(tools, driver)):
+        text = Path(runtime.__file__).with_name(f"{file}.py").read_text("utf-8")
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                names = [node.name]
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                names = [n.id for n in ast.walk(node) if _is_bound(n)]
+            else:
+                continue
+            for name in names:
+                assert homes.setdefault(name, file) == file, name
+
+
+def _is_bound(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)

@@ -169,7 +169,7 @@ def _accelerate(
             break
         if number > _PLAIN_STEPS:
             known = min(known + 1, _HISTORY)
-            place = (number - 1) % _HISTORY
+            place = (number - _PLAIN_STEPS - 1) % _HISTORY
             moves[place] = step
             basis[place] = r - old
         old[:] = r
@@ -194,17 +194,17 @@ def _combine(
     for j in range(known):
         q = basis[j]
         q[:] = changes[j]
-        whole = np.sqrt(np.dot(q, q))
+        whole = np.sqrt(_product(q, q))
         for _ in range(2):  # once more, for what rounding left
             for i in range(j):
-                part = np.dot(basis[i], q)
+                part = _product(basis[i], q)
                 R[i, j] += part
                 q -= part * basis[i]
-        left = np.sqrt(np.dot(q, q))
+        left = np.sqrt(_product(q, q))
         if left > 1e-10 * whole:
             R[j, j] = left
             q /= left
-            w[j] = np.dot(q, r)
+            w[j] = _product(q, r)
         else:
             q[:] = 0.0
     for j in range(known - 1, -1, -1):
@@ -213,6 +213,15 @@ def _combine(
                 w[j] -= R[j, i] * w[i]
             w[j] /= R[j, j]
             step -= w[j] * (moves[j] - changes[j])
+
+
+@_compiled
+def _product(a: Any, b: Any) -> Any:
+    """Return Σ a b; BLAS might take another order for other threads."""
+    total = a[0] * b[0]
+    for k in range(1, len(a)):
+        total += a[k] * b[k]
+    return total
 
 
 # [end]

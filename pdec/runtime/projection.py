@@ -61,7 +61,7 @@ def project(p: Arrays, omega: float | None = None) -> Arrays:
             np.concatenate([g - G @ rest, ends[kept]]),
         )
 
-    found = np.stack([_nearest(y, cuts) for y in given * scales]) / scales
+    found = np.stack([_nearest_inside(y, cuts) for y in given * scales]) / scales
     result = {name: np.array(value) for name, value in checked.items()}
     for name, values in zip(_MOMENTS, found.T, strict=True):
         result[name] = values.reshape(checked[name].shape).astype(checked[name].dtype)
@@ -115,7 +115,9 @@ def _row_cuts(middle: int, a: Array, w: float) -> tuple[Array, Array]:
     return np.array(rows), np.array(ends)
 
 
-def _nearest(start: Array, cuts: Callable[[Array], tuple[Array, Array]]) -> Array:
+def _nearest_inside(
+    start: Array, cuts: Callable[[Array], tuple[Array, Array]]
+) -> Array:
     """Return the point nearest to start in the convex set whose cuts are given.
 
     Cutting planes: project onto the half planes known so far, add those that the
