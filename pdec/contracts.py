@@ -123,11 +123,15 @@ class SampleFunction(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What a target has written: the functions in their order, others, tables."""
+    """What a target has written: the functions in their order, others, tables.
+
+    ``remark`` is a line for the head of the module.
+    """
 
     functions: list[str]
     others: list[str]
     tables: list[str]
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True)

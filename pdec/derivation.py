@@ -245,7 +245,9 @@ def _escaped(words: str) -> str:
 # --- the header of a module -----------------------------------------------------------
 
 
-def header(derivation: Derivation, target: str, options: Mapping[str, float]) -> str:
+def header(
+    derivation: Derivation, target: str, options: Mapping[str, float], remark: str
+) -> str:
     """The head of a module: what it computes, how it was derived and compiled."""
     model = derivation.model
     lines = [f"{model.name}: {title_of(model) or 'a neural PDE'}"]
@@ -267,6 +269,7 @@ def header(derivation: Derivation, target: str, options: Mapping[str, float]) ->
         f"source   {model.source.name}, sha256 {model.source.digest[:16]}",
         f"compiled by pdec {__version__}, target {target}"
         + (f", set {changed}" if changed else ""),
+        *([remark] if remark else []),
     ]
     body = "\n".join(line.rstrip() for line in lines)
     escaped = body.replace("\\", "\\\\").replace('"""', "'''")

@@ -54,7 +54,7 @@ def emit(
         model_record(derivation, target.name, options),
         *(runtime.paste(file, features) for file in after),
     ]
-    title = header(derivation, chosen, options)
+    title = header(derivation, chosen, options, written.remark)
     head = f"{title}\n\nfrom __future__ import annotations\n"
     body = "\n\n".join(piece for piece in pieces if piece)
     return f"{head}\n{runtime.imports(body)}\n{body}"

@@ -112,6 +112,10 @@ LAYERS = (
     "targets/compiled",
     "targets/copies",
     "targets/numba",
+    "targets/reals",
+    "targets/cuda",
+    "targets/records",
+    "targets/cupy",
     # derivation → the module's text
     "runtime",
     "verdict",

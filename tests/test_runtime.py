@@ -25,8 +25,9 @@ import pytest
 from pdec import runtime
 from pdec.pipeline import TARGETS
 
-NUMPY = TARGETS["numpy"].driver
-AFTER_MATHEMATICS = (*runtime.AFTER_MATHEMATICS, *NUMPY, *runtime.TEST)
+NUMPY = TARGETS["numpy"]
+BEFORE_MATHEMATICS = (*runtime.BEFORE_MATHEMATICS, *NUMPY.tools)
+AFTER_MATHEMATICS = (*runtime.AFTER_MATHEMATICS, *NUMPY.driver, *runtime.TEST)
 SAMPLES = Path(__file__).parent / "samples"
 # image2d has all but targets along the way, steps to solve for and walls at risk
 FEATURES = {
@@ -41,7 +42,7 @@ def assemble(name: str) -> str:
     features = FEATURES[name]
     part = (SAMPLES / f"{name}_part.py").read_text("utf-8")
     pieces = [
-        *(runtime.paste(file, features) for file in runtime.BEFORE_MATHEMATICS),
+        *(runtime.paste(file, features) for file in BEFORE_MATHEMATICS),
         runtime.without_head(part).strip("\n") + "\n",
         *(runtime.paste(file, features) for file in AFTER_MATHEMATICS),
         *(runtime.paste(file, features) for file in runtime.LAST),
@@ -120,7 +121,7 @@ def close(a: Any, b: Any, tolerance: float = 1e-13) -> bool:
 def test_sections_are_resolved() -> None:
     for file in (
         *AFTER_MATHEMATICS,
-        *runtime.BEFORE_MATHEMATICS,
+        *BEFORE_MATHEMATICS,
         *runtime.LAST,
     ):
         for features in FEATURES.values():
@@ -133,7 +134,7 @@ def test_sections_are_resolved() -> None:
 
 def test_reserved_names() -> None:
     names = runtime.reserved_names(
-        AFTER_MATHEMATICS + runtime.BEFORE_MATHEMATICS + runtime.LAST
+        AFTER_MATHEMATICS + BEFORE_MATHEMATICS + runtime.LAST
     )
     assert {"np", "loss", "Model", "_Tile", "_ENTRIES", "main", "json"} <= names
     for name in FEATURES:

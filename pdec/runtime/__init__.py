@@ -82,6 +82,7 @@ IMPORTS = """\
 import contextvars
 import difflib
 import functools
+import importlib
 import io
 import itertools
 import json
@@ -115,7 +116,8 @@ def imports(text: str) -> str:
     for line in IMPORTS.splitlines():
         head, word, names = line.rpartition("import ")
         bound = {name: name.split()[-1] for name in names.split(", ") if word}
-        used = [n for n, b in bound.items() if re.search(rf"\b{b}\b", text)]
+        end = r"\b" if head else r"\.\w"  # a module is used by way of what is in it
+        used = [n for n, b in bound.items() if re.search(rf"\b{b}{end}", text)]
         if used or not line:
             lines.append(f"{head}{word}{', '.join(used)}")
     return _explained("\n".join(lines) + "\n")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pdec.runtime.generated import _WALLS, MODEL, _coefficients
+from pdec.runtime.host import _is_array, _on_host, _taken
 from pdec.runtime.types import Array, Arrays, State, Variable
 
 # --- validation ----------------------------------------------------------------------
@@ -110,12 +111,15 @@ def _check_tangents(run: _Run, dp: Any, dz0: State, dinputs: Any) -> _Run:
 
 
 def _check_params(p: Any, label: str, dtype: Any, *, finite: bool = True) -> Arrays:
-    """Return the parameters by name, each of its own shape and the common dtype."""
+    """Return the parameters by name, each of its own shape and the common dtype.
+
+    They are arrays of NumPy: what all samples share is combined on the CPU.
+    """
     values = _named(p, MODEL.params, label)
     for name, value in values.items():
         variable = MODEL.params[name]
         here = f"{label}[{name!r}]"
-        values[name] = _check_array(value, here, dtype, finite=finite)
+        values[name] = _on_host(_check_array(value, here, dtype, finite=finite))
         if values[name].shape != variable.shape:
             raise ValueError(
                 f"{here} has shape {values[name].shape}, "
@@ -189,12 +193,7 @@ def _no_targets(y: State) -> None:
 # [feature: classes]
 def _check_labels(value: Any, label: str, variable: Variable, batch: int) -> Array:
     """Return a target of classes: integers from 0 to classes - 1."""
-    if not isinstance(value, np.ndarray | np.generic):
-        raise TypeError(
-            f"{label} is of type {type(value).__name__}, expected an array of classes; "
-            f"pass np.asarray({label})"
-        )
-    labels = np.asarray(value)
+    labels = _taken(value, label, "an array of classes", f"np.asarray({label})")
     if labels.dtype.kind not in "iu":
         raise TypeError(
             f"{label} has dtype {labels.dtype}, expected integers, the classes "
@@ -229,14 +228,15 @@ def _common_dtype(p: Any) -> np.dtype[Any]:
     """Return the dtype of the first parameter, which all others must have too."""
     first = next(iter(MODEL.params), None)
     value = p.get(first) if isinstance(p, Mapping) else None
-    if first is None or not isinstance(value, np.ndarray | np.generic):
+    if first is None or not _is_array(value):
         return np.dtype(MODEL.dtype)  # _check_params says what is wrong, if anything
+    value = _taken(value, f"p[{first!r}]", "an array", "one")
     if value.dtype not in (np.float32, np.float64):
         raise TypeError(
             f"p[{first!r}] has dtype {value.dtype}, expected float32 or float64; "
             f"convert with p[{first!r}].astype(np.{MODEL.dtype})"
         )
-    return value.dtype
+    return np.dtype(value.dtype)
 
 
 def _common_batch(z0: Arrays, inputs: Arrays) -> int:
@@ -302,12 +302,7 @@ def _nearest(name: Any, variables: Mapping[str, Variable]) -> str:
 
 def _check_array(value: Any, label: str, dtype: Any, *, finite: bool = True) -> Array:
     """Return the array if it is one, of this dtype, with finite values."""
-    if not isinstance(value, np.ndarray | np.generic):
-        raise TypeError(
-            f"{label} is of type {type(value).__name__}, expected an array; "
-            f"pass np.asarray({label}, dtype=np.{dtype})"
-        )
-    array = np.asarray(value)
+    array = _taken(value, label, "an array", f"np.asarray({label}, dtype=np.{dtype})")
     if array.dtype != dtype:
         raise TypeError(
             f"{label} has dtype {array.dtype}, expected {dtype} like the parameters; "

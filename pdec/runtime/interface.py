@@ -28,6 +28,7 @@ from pdec.runtime.generated import (
     _penalty,
     stability,
 )
+from pdec.runtime.host import _handed_out, _taken
 from pdec.runtime.numpy_driver import (
     _final_state,
     _first_not_finite,
@@ -83,7 +84,7 @@ def init_params(seed: int = 0, dtype: DTypeLike | None = None) -> Arrays:
     p = {}
     for name, variable in MODEL.params.items():
         rng = np.random.default_rng([seed, *name.encode()])
-        p[name] = _draw(variable, rng).astype(kind)
+        p[name] = _handed_out(_draw(variable, rng).astype(kind))
     return p
 
 
@@ -154,7 +155,8 @@ def trajectory(
     # [feature: loss]
     if targets is not None:
         along = _losses_along(run, snapshots, targets)
-        return states, np.array([_mean_loss(run.c, losses) for losses in along])
+        means = np.array([_mean_loss(run.c, losses) for losses in along])
+        return states, _handed_out(means)
     # [end]
     return states
 
@@ -331,6 +333,7 @@ def _guard(p: Arrays, c: Arrays, check: str) -> None:
         raise ValueError(f'check is {check!r}, expected "raise", "warn" or "off"')
     if check == "off" or (check == "warn" and _WARNED) or not _may_grow(c):
         return
+    p = {name: _taken(x, f"p[{name!r}]", "an array", "one") for name, x in p.items()}
     report = _remembered("verdict", p, lambda: stability(p))
     known = report.basis == "exact"
     report = stability(p) if known else report

@@ -21,6 +21,7 @@ from pdec.runtime.generated import (
     _decays,
     _stencil,
 )
+from pdec.runtime.host import _handed_out, _on_host
 from pdec.runtime.jacobian import _jacobian_rows, _slopes_seen
 from pdec.runtime.numpy_driver import _first_state
 from pdec.runtime.spectrum import _Modes, _modes_of, _Rows
@@ -131,8 +132,8 @@ def _samples(
     if state is None and set(MODEL.inputs) <= set(inputs or {}):
         about = "the initial state"
         for z, x in found:
-            run = _Run(np.dtype(np.float64), 1, c, {}, x)
-            z |= {n: first[0] for n, first in _first_state(run).items()}
+            run = _Run(np.dtype(np.float64), 1, c, {}, _handed_out(x))
+            z |= {n: first[0] for n, first in _on_host(_first_state(run)).items()}
     # [end]
     return about, found
 

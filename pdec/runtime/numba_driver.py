@@ -43,6 +43,7 @@ from pdec.runtime.numba_samples import (
     _read_samples,
     _run_samples,
 )
+from pdec.runtime.stepping import _final_state
 from pdec.runtime.threads import _each_tile
 from pdec.runtime.types import Array, Arrays
 
@@ -98,81 +99,6 @@ def _run_steps(run: _Run, start: int, end: int, values: Arrays) -> Arrays:
 def _state_of(values: Arrays) -> tuple[Array, ...] | None:
     """Return the fields as compiled functions take them; None where there are none."""
     return _as_tuple(values) if values else None
-
-
-def _first_state(run: _Run) -> Arrays:
-    """Return the fields before all steps."""
-    return _run_steps(run, 0, 0, run.z0)
-
-
-def _final_state(run: _Run) -> Arrays:
-    """Return the fields after all steps."""
-    return _run_steps(run, 0, MODEL.steps, run.z0)
-
-
-def _snapshots(run: _Run, every: int) -> Arrays:
-    """Return the fields after 0, every, 2 every, … steps and after the last one."""
-    kept = _like_fields(run, -(-MODEL.steps // every) + 1)
-    values, start = run.z0, 0
-    for number in range(-(-MODEL.steps // every) + 1):
-        end = min(number * every, MODEL.steps)
-        values, start = _run_steps(run, start, end, values), end
-        for name, z in values.items():
-            kept[name][number] = z
-    return kept
-
-
-def _settled_state(run: _Run, tol: float) -> tuple[Arrays, Array, Array]:
-    """Return the fields where each sample settles, after which step, and whether.
-
-    A sample settles where a step changes it by at most tol max(1, |z|), and by no more
-    than the step before did: changes that are small and grow lead away from a state
-    that is not stable.
-    """
-    step, reached = np.full(run.batch, MODEL.steps), np.zeros(run.batch, bool)
-    z = _first_state(run)
-    rows, before = np.arange(run.batch), np.zeros(run.batch)
-    for n in range(MODEL.steps):
-        moving = _some(run, rows)
-        old = {name: values[rows] for name, values in z.items()}
-        new = (
-            _run_steps(moving, n, n + 1, old)
-            if n
-            else _run_steps(moving, 0, 1, moving.z0)
-        )
-        change, size = np.zeros(len(rows)), np.ones(len(rows))
-        for name, values in new.items():
-            axes = tuple(range(1, values.ndim))
-            change = np.maximum(change, np.abs(values - old[name]).max(axis=axes))
-            size = np.maximum(size, np.abs(values).max(axis=axes))
-            z[name][rows] = values
-        settles = (change <= tol * size) & (change <= before)
-        step[rows[settles]], reached[rows[settles]] = n + 1, True
-        rows, before = rows[~settles], change[~settles]
-        if not len(rows):
-            break
-    return z, step, reached
-
-
-def _some(run: _Run, rows: Array) -> _Run:
-    """Return the run of some of its samples."""
-    z0 = {name: z[rows] for name, z in run.z0.items()}
-    inputs = {
-        name: x[rows] if x.ndim > len(MODEL.inputs[name].shape) else x
-        for name, x in run.inputs.items()
-    }
-    return _Run(run.dtype, len(rows), run.c, z0, inputs)
-
-
-def _first_not_finite(run: _Run, sample: int) -> int | None:
-    """Run a sample again: return after how many steps it is not finite, or None."""
-    alone = _some(run, np.array([sample]))
-    values = alone.z0
-    for n in range(MODEL.steps + 1):
-        values = _run_steps(alone, max(n - 1, 0), n, values)
-        if not all(np.isfinite(z).all() for z in values.values()):
-            return n
-    return None
 
 
 # [feature: readout]
@@ -280,23 +206,6 @@ def _pull_back(run: _Run, zT_bar: Arrays, slots: int) -> dict[str, Any]:
 
 
 # [feature: loss]
-def _losses(run: _Run, targets: Arrays) -> Array:
-    """Return the loss of each sample, (batch,), in float64."""
-    losses = np.empty((run.batch, len(_SNAPSHOTS)))
-    values, start = run.z0, 0
-    for number, end in enumerate(_SNAPSHOTS):
-        values, start = _run_steps(run, start, end, values), end
-        losses[:, number] = _losses_at(run, values, targets, number)
-    return np.asarray(np.mean(losses, axis=1))
-
-
-def _losses_along(run: _Run, snapshots: Arrays, targets: Arrays) -> Array:
-    """Return the loss of each sample at each snapshot, (snapshots, batch)."""
-    count = len(next(iter(snapshots.values())))
-    states = ({name: z[k] for name, z in snapshots.items()} for k in range(count))
-    return np.array([_losses_at(run, values, targets, 0) for values in states])
-
-
 def _losses_at(run: _Run, values: Arrays, targets: Arrays, number: int) -> Array:
     """Return the loss of each sample at a state."""
     losses = np.empty(run.batch)

@@ -8,6 +8,7 @@ import numpy as np
 
 from pdec.runtime.checks import _by_name, _Run
 from pdec.runtime.generated import MODEL, _amplification, _polynomials
+from pdec.runtime.host import _handed_out
 from pdec.runtime.numpy_driver import _pull_back, _tangent
 from pdec.runtime.types import Array, Arrays
 
@@ -51,11 +52,12 @@ def _powers_of(M: Array) -> tuple[float, float]:
 
 def _gain(c: Arrays, state: Arrays, inputs: Arrays, times: int = 30) -> float:
     """Return ‖Mᴸ‖₂ of the run from a state, by power iteration on its tangent."""
-    run = _Run(np.dtype(np.float64), 1, c, _alone(state), inputs)
+    z0, inputs = _handed_out((_alone(state), inputs))
+    run = _Run(np.dtype(np.float64), 1, c, z0, inputs)
     still = {name: np.zeros_like(a) for name, a in c.items()}
     given = {name: np.zeros_like(x) for name, x in inputs.items()}
     rng, size = np.random.default_rng(0), 0.0
-    u = {name: rng.standard_normal(z.shape) for name, z in run.z0.items()}
+    u = _handed_out({n: rng.standard_normal(z.shape) for n, z in run.z0.items()})
     for _ in range(times):
         length = _euclidean(u)
         if not 0.0 < length < math.inf:

@@ -19,6 +19,7 @@ from pdec.runtime.generated import (
     _effective,
     _stencil,
 )
+from pdec.runtime.host import _handed_out
 from pdec.runtime.spectrum import _angles
 from pdec.runtime.types import Array, Arrays
 
@@ -65,7 +66,7 @@ def project(p: Arrays, omega: float | None = None) -> Arrays:
     result = {name: np.array(value) for name, value in checked.items()}
     for name, values in zip(_MOMENTS, found.T, strict=True):
         result[name] = values.reshape(checked[name].shape).astype(checked[name].dtype)
-    return result
+    return dict(_handed_out(result))
 
 
 def _linear_map(p: Arrays, scales: Array) -> tuple[list[tuple[int, ...]], Array, Array]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from pdec.runtime.checks import _ENTRIES, _by_name
 from pdec.runtime.generated import _STATE, MODEL, stability
+from pdec.runtime.host import _handed_out, _on_host
 from pdec.runtime.interface import (
     forward,
     init_params,
@@ -102,7 +103,7 @@ def _dot_tests(point: _Point, scale: _Point, rng: np.random.Generator) -> list[C
     """Compare <J v, w> with <v, Jᵀ w>, relative to |J v| |w|, for random v and w."""
     zT, pullback = vjp(**_arguments(point), wrt=_ENTRIES)
     w = _random_like(_by_name(zT, MODEL.fields, "zT"), rng)
-    pulled = dict(zip(_ENTRIES, pullback(w), strict=True))
+    pulled = dict(zip(_ENTRIES, _on_host(pullback(_handed_out(w))), strict=True))
     rows = []
     for entry in _ENTRIES:
         if not point[entry]:
@@ -171,6 +172,7 @@ def _gradient_test(point: _Point, scale: _Point, rng: np.random.Generator) -> Ch
     # [feature: loss]
     batch = _batch(point)
     y = {name: _random_target(t, batch, rng) for name, t in MODEL.targets.items()}
+    y = _handed_out(y)
     _, grads = value_and_grad(**_arguments(point), y=y, wrt=_ENTRIES, check="off")
 
     def evaluate(at: _Point) -> Array:
@@ -180,13 +182,13 @@ def _gradient_test(point: _Point, scale: _Point, rng: np.random.Generator) -> Ch
     # [feature: not loss]
     zT, pullback = vjp(**_arguments(point), wrt=_ENTRIES)
     w = _random_like(_by_name(zT, MODEL.fields, "zT"), rng)
-    grads = dict(zip(_ENTRIES, pullback(w), strict=True))
+    grads = dict(zip(_ENTRIES, pullback(_handed_out(w)), strict=True))
 
     def evaluate(at: _Point) -> Array:
         return np.asarray([_dot(_final(at), w)])
 
     # [end]
-    g = {entry: _by_entry(grads[entry], entry) for entry in _ENTRIES}
+    g = {entry: _by_entry(_on_host(grads[entry]), entry) for entry in _ENTRIES}
 
     def slope(v: _Point) -> Array:
         return np.asarray([sum(_dot(g[entry], v[entry]) for entry in _ENTRIES)])
@@ -215,7 +217,7 @@ def _verdict_tests(point: _Point) -> list[Check]:
     bounds ln|G|, for every state.
     """
     p = {name: np.full(x.shape, x.mean()) for name, x in point["params"].items()}
-    report = stability(p)
+    report = stability(_handed_out(p))
     if report.basis != "exact" or report.intrinsic != "none":
         return []
     growth = _measured_growth(p)
@@ -245,7 +247,8 @@ def _measured_growth(p: Arrays) -> float | None:
     middle = np.roll(corner, halves, range(corner.ndim))
     z0 = np.concatenate([uniform + d for d in (0.0 * corner, corner, -corner, middle)])
     inputs = {name: np.zeros(x.shape) for name, x in MODEL.inputs.items()}
-    zT = forward(p, z0, inputs=inputs, check="off")
+    zT = forward(*_handed_out((p, z0)), inputs=_handed_out(inputs), check="off")
+    zT = _on_host(zT)
     still, up, down, elsewhere = np.split(zT, 4)
     moved = np.roll(elsewhere, [-n for n in halves], axes)
     if np.ptp(still, axes).max() > 1e-12 or abs(moved - up).max() > 1e-12:
@@ -265,7 +268,7 @@ def _random_point(rng: np.random.Generator) -> _Point:
     batch = 2 if cells < 1_000_000 else 1
     variables = {"z0": MODEL.fields, "inputs": MODEL.inputs}
     for centre, width in ((0.0, 0.5), (0.35, 0.25), (0.0, 0.01)):
-        point: _Point = {"params": init_params(0, np.float64)}
+        point: _Point = {"params": _on_host(init_params(0, np.float64))}
         for entry in _ENTRIES[1:]:
             point[entry] = {
                 name: rng.uniform(centre - width, centre + width, (batch, *x.shape))
@@ -280,7 +283,8 @@ def _overflow(point: _Point) -> str:
     """Say from which step on the state is not finite; an empty text if it always is."""
     if np.isfinite(_flat(_final(point))).all():
         return ""
-    states = _by_name(trajectory(**_arguments(point)), MODEL.fields, "states")
+    states = _on_host(trajectory(**_arguments(point)))
+    states = _by_name(states, MODEL.fields, "states")
     finite = [np.isfinite(z).reshape(len(z), -1).all(axis=1) for z in states.values()]
     first = int(np.argmin(np.logical_and.reduce(finite)))
     return f"state from random data: not finite at step {first}"
@@ -335,16 +339,18 @@ def _batch(point: _Point) -> int:
 
 def _arguments(point: _Point) -> dict[str, Any]:
     """Return the point as arguments of the public functions."""
-    return {
+    given = {
         "p": point["params"],
         "z0": point.get("z0"),
         "inputs": point.get("inputs"),
     }
+    return dict(_handed_out(given))
 
 
 def _final(point: _Point) -> Arrays:
     """Return the final state by field."""
-    return _by_name(forward(**_arguments(point), check="off"), MODEL.fields, "zT")
+    zT = _on_host(forward(**_arguments(point), check="off"))
+    return _by_name(zT, MODEL.fields, "zT")
 
 
 def _flat(arrays: Arrays) -> Array:
@@ -362,8 +368,9 @@ def _tangent_along(point: _Point, direction: Mapping[str, Arrays]) -> Arrays:
         for entry in _ENTRIES
     }
     arguments = _arguments(point)
-    arguments |= {"dp": v["params"], "dz0": v.get("z0"), "dinputs": v.get("inputs")}
-    return _by_name(jvp(**arguments), MODEL.fields, "zT_dot")
+    more = {"dp": v["params"], "dz0": v.get("z0"), "dinputs": v.get("inputs")}
+    zT_dot = _on_host(jvp(**arguments, **_handed_out(more)))
+    return _by_name(zT_dot, MODEL.fields, "zT_dot")
 
 
 def _moved(point: _Point, v: _Point, h: float) -> _Point:

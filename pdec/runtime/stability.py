@@ -17,6 +17,7 @@ from pdec.runtime.generated import (
     _clock,
     _coefficients,
 )
+from pdec.runtime.host import _on_host
 from pdec.runtime.linearised import _dense, _judged, _Linearised, _samples, _smooth
 from pdec.runtime.meaning import (
     _adjoint_growth,
@@ -160,9 +161,10 @@ def stability(
         c[str(MODEL.omega)] = np.asarray(float(omega))
     _coefficients(c)
     h = float(_clock(c)[0]) if omega is None else float(omega)
+    state, inputs = _on_host(state), _on_host(inputs)
     found = _judged(c, state, inputs)
     powers, radius = _multiplied(c, h, found, state, inputs) if run else (None, None)
-    return _report(c, p, h, found, powers, radius)
+    return _report(c, checked, h, found, powers, radius)
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ def amplification(
     c = {name: value.astype(np.float64) for name, value in checked.items()}
     _coefficients(c)
     h = float(_clock(c)[0]) if omega is None else float(omega)
-    modes = _judged(c, state, inputs).modes
+    modes = _judged(c, _on_host(state), _on_host(inputs)).modes
     sizes, growth = zip(
         *(
             (_factor_size(modes, rates, h).max(-1), h * rates.real.max(-1))

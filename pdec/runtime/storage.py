@@ -14,6 +14,7 @@ import numpy as np
 
 from pdec.runtime.checks import _check_params, _common_dtype
 from pdec.runtime.generated import MODEL
+from pdec.runtime.host import _handed_out
 from pdec.runtime.types import Array, Arrays
 
 # --- parameters as a vector, and as a file -------------------------------------------
@@ -42,7 +43,7 @@ def ravel(p: Arrays) -> tuple[Array, Callable[[Array], Arrays]]:
             stop = start + math.prod(variable.shape)
             back[name] = vector[start:stop].reshape(variable.shape).astype(dtype)
             start = stop
-        return back
+        return dict(_handed_out(back))
 
     return theta, unravel
 
@@ -87,14 +88,15 @@ def load(path: str | os.PathLike[str]) -> Arrays:
     other = signature.get("source_hash") != MODEL.source_hash
     origin = f"{path} was written for {signature.get('model', 'an unknown model')!r}"
     try:
-        p = _check_params(values, "p", _common_dtype(values))
+        p = _handed_out(values)
+        p = _handed_out(_check_params(p, "p", _common_dtype(p)))
     except (TypeError, ValueError) as error:
         reason = origin if other else f"{path} is damaged"
         raise ValueError(f"{reason} and does not fit {MODEL.name!r}: {error}") from None
     if other:
         text = f"{origin}, from another source than this {MODEL.name!r}; its shapes fit"
         warnings.warn(text, stacklevel=2)
-    return p
+    return dict(p)
 
 
 def _read(path: str | os.PathLike[str]) -> Arrays:

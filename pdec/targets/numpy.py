@@ -162,5 +162,6 @@ PLUGINS = (
         doc="NumPy alone, on tiles of samples that stay in the cache",
         write=write,
         driver=("tiles", "numpy_driver", "pattern", "implicit"),
+        tools=("host",),
     ),
 )

@@ -1,0 +1,191 @@
+"""Check the CuPy target on a GPU, then time it beside JAX and PyTorch on the same GPU.
+
+    python benchmarks/gpu.py [B1 B2 B3 B4] [--torch-compile] [--rounds 15]
+
+The workloads and the peers are those of ``speed.py``.  All variants must give the loss
+and the gradients of the NumPy target before they are timed, interleaved; a time is
+that of one loss with its gradients, from the call until the device has done.  Last
+comes a table of medians in milliseconds, the ratio to the fastest peer, and what share
+of the time the states alone would take at the device's measured bandwidth.  JAX and
+PyTorch must be those with CUDA; one that is missing is left out and named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from speed import BATCH, DOUBLE, MODELS, PEERS, STEPS, jax_gradient, loss_of
+
+import pdec
+
+Run = Callable[[], tuple[float, Any]]
+WORKLOADS = ("B1", "B2", "B3", "B4")
+
+
+def main() -> int:
+    """Check and time; 2 where there is no GPU."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=WORKLOADS)
+    parser.add_argument("--torch-compile", action="store_true")
+    parser.add_argument("--rounds", type=int, default=15)
+    args = parser.parse_args()
+    try:
+        cupy = importlib.import_module("cupy")
+        cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:
+        print(f"no GPU to measure on: {error}", file=sys.stderr)
+        return 2
+    properties = cupy.cuda.runtime.getDeviceProperties(0)
+    bandwidth = copied(cupy)
+    rows = [
+        f"{properties['name'].decode()}, {bandwidth / 1e9:.0f} GB/s copied",
+        f"{'':<4}{'variant':<16}{'ms':>9}{'slowest':>9}{'ratio':>8}",
+    ]
+    for name in args.names:
+        rows += measured(cupy, name, args, bandwidth)
+    print("\n".join(rows))
+    return 0
+
+
+def copied(cupy: Any) -> float:
+    """Return the bytes per second that a copy of 1 GiB reads and writes."""
+    a = cupy.zeros(1 << 28, np.float32)
+    b = cupy.empty_like(a)
+    times = []
+    for _ in range(5):
+        cupy.cuda.Device().synchronize()
+        start = time.perf_counter()
+        b[...] = a
+        cupy.cuda.Device().synchronize()
+        times.append(time.perf_counter() - start)
+    return 2 * a.nbytes / min(times)
+
+
+def measured(cupy: Any, name: str, args: Any, bandwidth: float) -> list[str]:
+    """Check the variants of a workload, time them, and return rows of the table."""
+    runs, expected, state = variants(cupy, name, args.torch_compile)
+    checked(runs, expected, {"B4": 1e-5}.get(name, 2e-3))
+    times: dict[str, list[float]] = {label: [] for label in runs}
+    for _ in range(args.rounds):
+        for label, run in runs.items():
+            cupy.cuda.Device().synchronize()
+            start = time.perf_counter()
+            run()
+            cupy.cuda.Device().synchronize()
+            times[label].append(1e3 * (time.perf_counter() - start))
+    medians = {label: statistics.median(t) for label, t in times.items()}
+    peers = [m for label, m in medians.items() if label != "pdec cupy"]
+    rows = []
+    for label, median in medians.items():
+        ratio = f"{min(peers) / median:>7.1f}×" if peers else ""
+        rows.append(
+            f"{name:<4}{label:<16}{median:>9.3f}{max(times[label]):>9.3f}{ratio}"
+        )
+    least = 1e3 * 2 * (STEPS[name] + 1) * state / bandwidth
+    share = least / medians["pdec cupy"]
+    rows.append(f"{'':<4}states, written and read once: {least:.3f} ms, {share:.0%}")
+    return rows
+
+
+def variants(
+    cupy: Any, name: str, torch_compile: bool
+) -> tuple[dict[str, Run], tuple[float, Any], int]:
+    """Return the variants, what NumPy gives, and the bytes of the states of a batch."""
+    dtype = "float64" if name in DOUBLE else "float32"
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"{name}.npde"
+        file.write_text(f"{MODELS[name]}dtype {dtype}\n", "utf-8")
+        ours, theirs = pdec.load(file, target="cupy"), pdec.load(file)
+    rng, batch = np.random.default_rng(0), BATCH[name]
+
+    def draw(variables: Any) -> Any:
+        return {
+            n: (0.5 * rng.random((batch, *v.shape))).astype(dtype)
+            for n, v in variables.items()
+        }
+
+    p, z, y = theirs.init_params(0), draw(ours.MODEL.fields), draw(ours.MODEL.targets)
+    expected = theirs.value_and_grad(p, z, y, check="off")
+    stacked = [np.stack(list(a.values())) for a in (z, y)]
+    one = [a[0] if len(z) == 1 else a for a in stacked]
+    device = ours._handed_out((p, z, y))
+    found: dict[str, Run] = {
+        "pdec cupy": lambda: ours.value_and_grad(*device, check="off")
+    }
+    for label, make in {
+        "JAX scan": lambda: jax_on_gpu(name, p, *one, again=False),
+        "JAX checkpoint": lambda: jax_on_gpu(name, p, *one, again=True),
+        "PyTorch eager": lambda: torch_on_gpu(name, p, *one, compiled=False),
+        "torch.compile": lambda: torch_on_gpu(name, p, *one, compiled=True),
+    }.items():
+        if label != "torch.compile" or torch_compile:
+            try:
+                found[label] = make()
+            except (ImportError, RuntimeError, AssertionError) as error:
+                print(f"{name}: no {label}: {error}", file=sys.stderr)
+    return found, expected, sum(a.nbytes for a in z.values())
+
+
+def jax_on_gpu(name: str, p: Any, z: Any, y: Any, *, again: bool) -> Run:
+    """The peer of speed.py, if JAX runs on the GPU."""
+    import jax
+
+    if jax.default_backend() != "gpu":
+        raise RuntimeError(f"JAX runs on the {jax.default_backend()}")
+    jax.config.update("jax_enable_x64", True)
+    return jax_gradient(name, p, z, y, again=again)
+
+
+def torch_on_gpu(name: str, p: Any, z: Any, y: Any, *, compiled: bool) -> Run:
+    """PyTorch, eager or with the whole unrolled loop compiled."""
+    import torch
+
+    prepare, step = PEERS[name]
+
+    def loss(p: Any, z: Any, y: Any) -> Any:
+        c = prepare(p)
+        for _ in range(STEPS[name]):
+            z = step(torch, c, z)
+        return loss_of(name, z, y)
+
+    function = torch.compile(loss) if compiled else loss
+    state, target = (torch.from_numpy(a).cuda() for a in (z, y))
+    leaves = {n: torch.as_tensor(a).cuda().requires_grad_() for n, a in p.items()}
+
+    def run() -> tuple[float, Any]:
+        value = function(leaves, state, target)
+        grads = torch.autograd.grad(value, list(leaves.values()))
+        return float(value.detach()), dict(zip(leaves, grads, strict=True))
+
+    return run
+
+
+def checked(
+    runs: dict[str, Run], expected: tuple[float, Any], tolerance: float
+) -> None:
+    """Stop where a variant has other gradients than the NumPy target."""
+    loss, grads = expected
+    largest = max(float(np.abs(g).max()) for g in grads.values())
+    for label, run in runs.items():
+        value, other = run()
+        assert abs(float(value) - loss) <= tolerance * abs(loss), (label, value, loss)
+        for key, grad in grads.items():
+            found = other[key]
+            found = found.cpu() if hasattr(found, "cpu") else found
+            found = found.get() if hasattr(found, "get") else np.asarray(found)
+            error = float(np.abs(found - grad).max())
+            size = max(float(np.abs(grad).max()), 1e-2 * largest)
+            assert error <= tolerance * size, (label, key, error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

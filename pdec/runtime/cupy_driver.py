@@ -1,0 +1,384 @@
+"""The CuPy driver: launches the kernels, and gives them what they read and write.
+
+A target with another way to run the mathematics replaces this file: see driver.pyi.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pdec.runtime.checkpoints import _schedule, _slots
+from pdec.runtime.checks import _pack, _Run
+from pdec.runtime.cuda import _BLOCKS, _CUDA_PARTS, _LANED, _PLACES, _RECORDS, _THREADS
+from pdec.runtime.cupy_arrays import _handed_out, _lib
+from pdec.runtime.cupy_kernels import _CUDA_KERNELS
+from pdec.runtime.cupy_tools import _CUDA_TOOLS
+from pdec.runtime.generated import (
+    _SHARED,
+    _SNAPSHOTS,
+    MODEL,
+    _coefficients_vjp,
+    _penalty_vjp,
+)
+from pdec.runtime.stepping import _final_state
+from pdec.runtime.types import Array, Arrays
+
+# --- kernels -------------------------------------------------------------------------
+
+# what is compiled: CUDA C, in a name space of its own
+_CUDA = "\n".join(
+    [_CUDA_TOOLS, "namespace model {", *_CUDA_PARTS, _CUDA_KERNELS, "}  // model\n"]
+)
+
+# what a kernel works in, besides a number of each thread: these records
+_WORK_IN: dict[str, tuple[str, ...]] = {
+    "run_samples": ("Values",),
+    "read_samples": ("Values",),
+    "judge_samples": ("Values",),
+    "push_samples": ("Values", "Tangents"),
+    "differentiate_samples": ("Values", "Cotangents", "Sums"),
+}
+
+# bytes that the samples at work may take outside of their chips: if a sample takes
+# more, one at a time is at work
+_ROOM = 1 << 31
+
+
+def _numbers(record: str) -> int:
+    """Return how many numbers a record has; one of no members has one for nothing."""
+    lanes = _THREADS * _BLOCKS
+    sizes = (
+        math.prod(shape) * (lanes if record == "Totals" and name in _LANED else 1)
+        for name, shape in _RECORDS[record].items()
+    )
+    return sum(sizes) or 1
+
+
+def _working_bytes(kernel: str, dtype: np.dtype[Any]) -> int:
+    """Return the bytes that a kernel works in for one sample."""
+    numbers = sum(_numbers(record) for record in _WORK_IN[kernel])
+    return 8 * (_THREADS * _BLOCKS + -(-numbers * dtype.itemsize // 8))
+
+
+@functools.cache
+def _compiled(dtype: str, in_chip: bool, device: int) -> Any:
+    """Return the compiled kernels; a sample works in the memory of its chip, or not."""
+    real = {"float32": "float", "float64": "double"}[dtype]
+    options = ["--std=c++17", f"-DREAL={real}", *(["-DIN_CHIP"] if in_chip else [])]
+    return _lib.RawModule(code=_CUDA, options=tuple(options))
+
+
+@functools.cache
+def _kernel(name: str, dtype: str, in_chip: bool, device: int) -> Any:
+    """Return a kernel, which may use as much memory of the chip as it needs."""
+    kernel = _compiled(dtype, in_chip, device).get_function(name)
+    if in_chip:
+        kernel.max_dynamic_shared_size_bytes = _working_bytes(name, np.dtype(dtype))
+    return kernel
+
+
+def _launch(name: str, run: _Run, groups: int, more: int, *arguments: Any) -> None:
+    """Run a kernel on the current stream; `groups` samples at a time, or fewer.
+
+    Each takes `more` bytes besides those that it works in. Blocks that meet must all be
+    at work at once: one on each multiprocessor is, if no others meet at the time.
+    """
+    device = _lib.cuda.Device()
+    limits = device.attributes
+    size = _working_bytes(name, run.dtype)
+    in_chip = _BLOCKS == 1 and size <= limits["MaxSharedMemoryPerBlockOptin"]
+    if _BLOCKS > 1:
+        groups = min(groups, max(1, limits["MultiProcessorCount"] // _BLOCKS))
+    groups = max(1, min(groups, _ROOM // (more + (0 if in_chip else size) + 1)))
+    kernel = _kernel(name, run.dtype.name, in_chip, device.id)
+    words = [np.float64(a) if isinstance(a, float) else a for a in arguments]
+    words = [np.int64(a) if isinstance(a, int) else a for a in words]
+    if callable(words[-1]):  # what each group has of its own
+        words[-1:] = words[-1](groups)
+    room = _empty(1 if in_chip else groups * size, np.uint8)
+    gates = _lib.zeros(groups, np.uint32)
+    if _BLOCKS > 1:
+        _lib.cuda.get_current_stream().wait_event(_last_meeting(device.id))
+    kernel(
+        (groups * _BLOCKS,),
+        (_THREADS,),
+        (*words, room, gates),
+        shared_mem=size if in_chip else 0,
+    )
+    if _BLOCKS > 1:
+        _last_meeting(device.id).record()
+
+
+@functools.cache
+def _last_meeting(device: int) -> Any:
+    """Return the event that the last kernel whose blocks meet has ended."""
+    return _lib.cuda.Event(disable_timing=True)
+
+
+def _empty(shape: Any, dtype: Any) -> Array:
+    """Allocate, or say how to need less."""
+    try:
+        made: Array = _lib.empty(shape, dtype)
+    except _lib.cuda.memory.OutOfMemoryError as error:
+        raise MemoryError(
+            f"{MODEL.name} does not fit the memory of the GPU ({error}): pass "
+            'checkpoint="sqrt", or a smaller batch, or compile the model with '
+            "--target numba"
+        ) from None
+    return made
+
+
+# --- what kernels read and write -----------------------------------------------------
+
+
+def _like_fields(run: _Run, *leading: int) -> Arrays:
+    """Allocate arrays (*leading, batch, *shape) by field."""
+    return {
+        name: _empty((*leading, run.batch, *field.shape), run.dtype)
+        for name, field in MODEL.fields.items()
+    }
+
+
+def _with_margins(c: Arrays, record: str, dtype: Any) -> Array:
+    """Return what all samples share as a record, each array within its margins."""
+    parts = [np.zeros(1 if not _RECORDS[record] else 0, dtype)]
+    for name, shape in _RECORDS[record].items():
+        array = np.zeros(shape, dtype)
+        if name in c:
+            array[_PLACES[name]] = c[name]
+        parts.append(array.ravel())
+    packed: Array = _lib.asarray(np.concatenate(parts))
+    return packed
+
+
+class _Addresses:
+    """The arrays of a call as a list of addresses on the GPU, and what they lie in.
+
+    The order is that of AT_Z, AT_X, … in the kernels.
+    """
+
+    def __init__(
+        self,
+        run: _Run,
+        *,
+        z: Arrays | None = None,
+        y: Arrays | None = None,
+        more: tuple[Arrays, Arrays] = ({}, {}),
+        out: tuple[Arrays, Arrays, Arrays] = ({}, {}, {}),
+    ) -> None:
+        self.kept: list[Array] = []
+        words = [
+            *self._of(run.z0 if z is None else z, MODEL.fields),
+            *self._inputs(run.inputs),
+            *self._of(y or {}, MODEL.targets),
+            *self._of(more[0], MODEL.fields),
+            *self._inputs(more[1]),
+            *self._of(out[0], MODEL.fields),
+            *self._of(out[1], MODEL.inputs),
+            *self._of(out[2], MODEL.readouts),
+        ]
+        self.words = _lib.asarray(np.array(words, np.int64))
+
+    def _of(self, arrays: Arrays, names: Mapping[str, Any]) -> list[int]:
+        """Return the addresses of arrays by name, 0 where there is none."""
+        found = []
+        for name in names:
+            address = 0
+            if name in arrays:
+                array = _lib.ascontiguousarray(arrays[name])
+                self.kept.append(array)
+                address = array.data.ptr
+            found.append(address)
+        return found
+
+    def _inputs(self, inputs: Arrays) -> list[int]:
+        """Return addresses, then how many rows each has: 1 for what all share."""
+        rows = [
+            len(inputs[name]) if name in inputs and _own(name, inputs[name]) else 1
+            for name in MODEL.inputs
+        ]
+        return [*self._of(inputs, MODEL.inputs), *rows]
+
+
+def _own(name: str, x: Array) -> bool:
+    """Tell whether each sample has an input of its own."""
+    return x.ndim > len(MODEL.inputs[name].shape)
+
+
+# --- running the steps ---------------------------------------------------------------
+
+
+def _run_steps(run: _Run, start: int, end: int, values: Arrays) -> Arrays:
+    """Return the fields after steps start to end - 1, from their values before."""
+    out = _like_fields(run)
+    given = _Addresses(run, z=values, out=(out, {}, {}))
+    c = _with_margins(run.c, "Shared", run.dtype)
+    _launch("run_samples", run, run.batch, 0, run.batch, start, end, given.words, c)
+    return out
+
+
+# [feature: readout]
+def _readouts(run: _Run) -> Arrays:
+    """Return the readouts of the final state."""
+    kept = {
+        name: _empty((run.batch, *variable.shape), run.dtype)
+        for name, variable in MODEL.readouts.items()
+    }
+    given = _Addresses(run, z=_final_state(run), out=({}, {}, kept))
+    c = _with_margins(run.c, "Shared", run.dtype)
+    _launch("read_samples", run, run.batch, 0, run.batch, given.words, c)
+    return kept
+
+
+# [end]
+def _tangent(run: _Run, run_dot: _Run) -> Arrays:
+    """Return the tangent of the final state along the tangents of all that is read."""
+    out = _like_fields(run)
+    given = _Addresses(run, more=(run_dot.z0, run_dot.inputs), out=(out, {}, {}))
+    c = _with_margins(run.c, "Shared", run.dtype)
+    c_dot = _with_margins(run_dot.c, "SharedTangents", run.dtype)
+    batch, steps = run.batch, MODEL.steps
+    _launch("push_samples", run, batch, 0, batch, steps, given.words, c, c_dot)
+    return out
+
+
+# --- gradients -----------------------------------------------------------------------
+
+# bytes of the states of one sample above which fewer are kept
+_STATES_BYTES = 1 << 24
+
+# Sums go to so many slots, or fewer if they are large, each of a fixed range of
+# samples, added in order: the device has no say in the result.
+_SLOTS = max(1, min(256, (1 << 28) // (8 * _numbers("Totals"))))
+
+
+def _kept(run: _Run, slots: int) -> int:
+    """Return how many states are kept, of so many allowed."""
+    state = _numbers("State") * run.dtype.itemsize
+    return min(slots, _slots("sqrt")) if slots * state > _STATES_BYTES else slots
+
+
+def _pull_back(run: _Run, zT_bar: Arrays, slots: int) -> dict[str, Any]:
+    """Return the cotangents of all that is read, from that of the final state."""
+    return _sum_up(run, slots, zT_bar, {})[1]
+
+
+def _sum_up(
+    run: _Run, slots: int, zT_bar: Arrays, targets: Arrays | None, every: int = 0
+) -> tuple[Array, dict[str, Any]]:
+    """Take all samples there and back, and add up the cotangents of what they share.
+
+    With every > 0 the losses after every so many steps are the start of the way back.
+    """
+    moves = np.array(list(_schedule(_kept(run, slots))), np.int32).reshape(-1, 3)
+    places = 1 + int(moves[:, 2].max(initial=0))
+    sums = min(run.batch, _SLOTS)
+    snapshots = MODEL.steps // every if every else 1
+    loss_bar = 1.0 / (run.batch * snapshots)
+    losses = _empty((run.batch, snapshots), np.float64)
+    totals = _lib.zeros((sums, _numbers("Totals")), np.float64)
+    z_bar = _like_fields(run)
+    x_bar = {
+        name: _empty((run.batch, *variable.shape), run.dtype)
+        for name, variable in MODEL.inputs.items()
+    }
+    given = _Addresses(run, y=targets, more=(zT_bar, {}), out=(z_bar, x_bar, {}))
+    state = _numbers("State")
+    _launch(
+        "differentiate_samples",
+        run,
+        sums,
+        places * state * run.dtype.itemsize,
+        run.batch,
+        MODEL.steps,
+        every,
+        loss_bar,
+        sums,
+        len(moves),
+        _lib.asarray(moves),
+        places,
+        lambda groups: (
+            _empty((groups, places, state), run.dtype),
+            given.words,
+            _with_margins(run.c, "Shared", run.dtype),
+            totals,
+            losses,
+        ),
+    )
+    total = _added("totals", run, totals)
+    return losses, _finish(run, total, z_bar, x_bar, penalised=every > 0)
+
+
+def _added(what: str, run: _Run, rows: Array) -> Array:
+    """Return the sum of rows, added in their order, in float64."""
+    total = _empty(rows.shape[1], np.float64)
+    kernel = _kernel(f"add_{what}", run.dtype.name, False, _lib.cuda.Device().id)
+    count, columns = rows.shape
+    blocks = min(-(-columns // 128), 65535)
+    kernel((blocks,), (128,), (np.int64(count), np.int64(columns), rows, total))
+    return total
+
+
+def _finish(
+    run: _Run, total: Array, z_bar: Arrays, x_bar: Arrays, *, penalised: bool
+) -> dict[str, Any]:
+    """Pull the sums back to the parameters; return all in the dtype of the run."""
+    numbers, sums, start = _lib.asnumpy(total), {}, 0
+    for name, shape in _RECORDS["Totals"].items():
+        lanes = _THREADS * _BLOCKS if name in _LANED else 1
+        stop = start + math.prod(shape) * lanes
+        every = numbers[start:stop].reshape(*shape, lanes)[..., 0]
+        sums[name], start = np.array(every[_PLACES[name]]), stop
+    sums = {n: sums.get(n, np.zeros(shape)) for n, shape in _SHARED.items()}
+    # [feature: penalty]
+    if penalised:
+        _penalty_vjp(run.c, sums)
+    # [end]
+    _coefficients_vjp(run.c, sums)
+    return {
+        "params": _handed_out({n: sums[n].astype(run.dtype) for n in MODEL.params}),
+        "z0": _pack(z_bar, MODEL.fields),
+        "inputs": {
+            name: value if _own(name, run.inputs[name]) else _shared_input(run, value)
+            for name, value in x_bar.items()
+        },
+    }
+
+
+def _shared_input(run: _Run, x_bar: Array) -> Array:
+    """Return the cotangent of an input that all samples share."""
+    rows = x_bar.reshape(len(x_bar), -1)
+    return _added("samples", run, rows).astype(x_bar.dtype).reshape(x_bar.shape[1:])
+
+
+# [feature: loss]
+def _losses_at(run: _Run, values: Arrays, targets: Arrays, number: int) -> Array:
+    """Return the loss of each sample at a state."""
+    losses = _empty(run.batch, np.float64)
+    given = _Addresses(run, z=values, y=_targets_of(run, targets))
+    c = _with_margins(run.c, "Shared", run.dtype)
+    batch = run.batch
+    _launch("judge_samples", run, batch, 0, batch, number, given.words, c, losses)
+    return losses
+
+
+def _targets_of(run: _Run, targets: Arrays) -> Arrays:
+    """Return the targets as numbers of the run's dtype, classes too."""
+    return {name: y.astype(run.dtype, copy=False) for name, y in targets.items()}
+
+
+def _loss_gradients(
+    run: _Run, targets: Arrays, slots: int
+) -> tuple[Array, dict[str, Any]]:
+    """Return the loss of each sample, (batch,), and the gradients of the mean loss."""
+    y = _targets_of(run, targets)
+    losses, grads = _sum_up(run, slots, {}, y, _SNAPSHOTS.step)
+    return _lib.mean(losses, axis=1), grads
+
+
+# [end]

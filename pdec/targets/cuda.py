@@ -1,0 +1,391 @@
+"""Nests of loops as CUDA C: phases of strided loops of a sample's threads.
+
+    Z   = Z_m1 z[x-1] + …      for (int x = 3 + team.lane; x < 131; x += LANES) {
+    f_Z = tanh(Z)          →       real Z = Z_m1[x] * z[x - 1] + …;
+                                   f_Z[x] = tanh(Z);
+                               }
+                               team.meet();
+
+Between phases the threads meet where one reads, or sets again, what another may have
+set.  A sum has its own thread for each target where there are many targets; else all
+threads add up, each its own share, in an order that never changes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import sympy
+
+from pdec.adjoint import BAR
+from pdec.statements import Array, Clear, Map
+from pdec.symbolic import BATCH, Access, accesses, ghosts_of, negative
+from pdec.targets.body import Module
+from pdec.targets.inline import Inline
+from pdec.targets.layout import INDENT, WIDTH
+from pdec.targets.loops import Loops
+from pdec.targets.nests import Nest, Piece, axis_of
+from pdec.targets.reals import Reals
+
+# from so many targets on, a sum has a thread for each; so few terms need but one
+MANY, FEW = 32, 64
+
+
+# --- phases ---------------------------------------------------------------------------
+
+
+class Phase(NamedTuple):
+    """Maps over the same targets, and who works on them.
+
+    Each of the threads has targets of its own, or (``shared``) a share of each sum.
+    ``owners`` says of arrays that are touched which thread touches an element: equal
+    keys stand for the same thread, None for any.
+    """
+
+    nest: Nest
+    parallel: tuple[str, ...]
+    serial: tuple[str, ...]
+    shared: bool
+    owners: dict[str, object]
+    writes: frozenset[str]
+
+    def disturbs(self, other: Phase) -> bool:
+        """Whether the threads must meet between this phase and another one."""
+        both = self.owners.keys() & other.owners.keys()
+        return any(
+            name in self.writes | other.writes
+            and (
+                self.owners[name] is None or self.owners[name] != other.owners.get(name)
+            )
+            for name in both
+        )
+
+
+def phases(pieces: Iterable[Piece], arrays: Mapping[str, Array]) -> list[Piece]:
+    """Nests cut into runs of maps that have the same targets."""
+    found: list[Piece] = []
+    for piece in pieces:
+        if not isinstance(piece, Nest) or piece.gathered:
+            found.append(piece)
+            continue
+        runs: list[Nest] = []
+        for one in piece.maps:
+            own = set(one.target.indices)
+            if runs and set(runs[-1].maps[0].target.indices) == own:
+                runs[-1].maps.append(one)
+            else:
+                runs.append(replace(piece, maps=[one], cleared=[]))
+        started: set[str] = set()
+        for run in runs:
+            names = {m.writes for m in run.maps} - started
+            run.cleared = [m for m in piece.cleared if m.writes in names]
+            started |= names
+        found += runs
+    return found
+
+
+class Threads(Loops):
+    """The lines of one device function, which all threads of a sample run."""
+
+    def __init__(
+        self,
+        module: Module,
+        margins: Mapping[str, int],
+        scalars: set[str],
+        laned: set[str],
+    ) -> None:
+        super().__init__(module, margins, scalars)
+        self.laned = laned
+        self._before: list[Phase] = []
+        self._head: list[str] = []  # of the loop that ends at line number _end
+        self._end = -1
+        self._known: set[str] = set()
+
+    def element(self, access: Access) -> str:
+        """An element of an array at the running index."""
+        name, array = self.local(access.array), self.module.array(access.array)
+        if access.array in self.scalars:
+            return name
+        if access in self.here:
+            return self.here[access]
+        for axis, (place, offset) in zip(array.axes, access.index, strict=True):
+            if axis.name != BATCH:
+                name += f"[{self._place(axis, place, offset)}]"
+        return f"{name}[0]" if access.array in self.laned else name
+
+    # --- who does what
+
+    def phase(self, nest: Nest) -> Phase:
+        """What the threads do in a nest."""
+        sizes = self._sizes(nest)
+        own = set(nest.maps[0].target.indices)
+        parallel = tuple(i for i in nest.indices if i in own)
+        serial = tuple(i for i in nest.indices if i not in own)
+        targets = math.prod(sizes[i] for i in parallel)
+        terms = math.prod(sizes[i] for i in serial)
+        shared = bool(serial) and targets < MANY and terms > FEW
+        bounds = tuple(self._range(i, sizes[i], nest.gathered) for i in parallel)
+        writes = nest.writes()
+        owners: dict[str, object] = {}
+        for m in nest.maps:
+            for access in (m.target, *accesses(m.expr)):
+                name = access.array
+                key: object = (parallel, bounds) if not shared else None
+                if not {(i, 0) for i in parallel} <= set(access.index):
+                    key = None
+                if shared and name in writes:
+                    key = "lane" if name in self.laned else ((), ())
+                owners[name] = key if owners.get(name, key) == key else None
+        gone = self.scalars
+        owners = {name: key for name, key in owners.items() if name not in gone}
+        return Phase(nest, parallel, serial, shared, owners, frozenset(writes - gone))
+
+    def _sizes(self, nest: Nest) -> dict[str, int]:
+        return {k: v for m in nest.maps for k, v in self.sizes(m).items()}
+
+    def _range(self, index: str, extent: int, gathered: str) -> tuple[int, int]:
+        axis = axis_of(index)
+        low = self.margins.get(axis, 0) - ghosts_of(index)
+        high = low + extent
+        if gathered:
+            axes = self.module.array(gathered).axes
+            ghosts = next((a.ghosts for a in axes if a.name == axis), 0)
+            low, high = low - ghosts, high + ghosts
+        return low, high
+
+    # --- pieces
+
+    def add_all(self, pieces: Iterable[Piece]) -> None:
+        """Write pieces in order; the threads meet where they must, and at the end."""
+        for piece in pieces:
+            assert isinstance(piece, Nest | Clear), piece
+            if isinstance(piece, Nest):
+                phase = self.phase(piece)
+            else:
+                names = frozenset({piece.array})
+                empty = Nest((), [], fixed=True)
+                owners = dict.fromkeys(names)
+                phase = Phase(empty, (), (), False, owners, names)
+            if any(earlier.disturbs(phase) for earlier in self._before):
+                self._meet()
+            self._before.append(phase)
+            if isinstance(piece, Nest):
+                self._phase(phase)
+            else:
+                self._clear_ghosts(piece)
+        if self._before:
+            self._meet()
+
+    def _meet(self) -> None:
+        self.lines.append(f"{INDENT}team.meet();")
+        self._before.clear()
+
+    def _say(self, maps: Iterable[Map]) -> None:
+        done = len(self.lines)
+        super()._say(maps)
+        for number in range(done, len(self.lines)):
+            text = self.lines[number].replace("# ", "// ", 1).replace("\\", "/")
+            self.lines[number] = text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
+
+    def _phase(self, phase: Phase) -> None:
+        nest = phase.nest
+        maps = [self.numbered(m) for m in nest.maps]
+        self._say(maps)
+        self._known = set()
+        sizes = self._sizes(nest)
+        ranges = {i: self._range(i, sizes[i], nest.gathered) for i in nest.indices}
+        if nest.gathered:
+            maps = [replace(maps[0], expr=sympy.Add(*(m.expr for m in maps)))]
+        if not phase.serial:
+            done = len(self.lines)
+            indent, ends = self._strided(phase.parallel, ranges, INDENT)
+            head = self.lines[done:]
+            if head == self._head and done == self._end:  # go on in the same loop
+                self.lines[done - 1 :] = []
+            self._cells(maps, indent)
+            self.lines += ends
+            self._head, self._end = head, len(self.lines)
+            return
+        if phase.shared:
+            indent, ends = self._serial(phase.parallel, ranges, INDENT)
+        else:
+            indent, ends = self._strided(phase.parallel, ranges, INDENT)
+        sums = [self.module.names(f"sum~{k + 1}") for k in range(len(maps))]
+        for name, statement in zip(sums, maps, strict=True):
+            start = "LEAST" if statement.maximum else "0.0"
+            self.lines.append(f"{indent}real {name} = {start};")
+        within = self._strided if phase.shared else self._serial
+        inner, inner_ends = within(phase.serial, ranges, indent)
+        for name, statement in zip(sums, maps, strict=True):
+            self._assign(statement, inner, name)
+        self.lines += inner_ends
+        started = {m.writes for m in nest.cleared}
+        for name, statement in zip(sums, maps, strict=True):
+            self._add_to(statement, name, indent, phase.shared, started)
+            started.discard(statement.writes)
+        self.lines += ends
+
+    def _add_to(
+        self, statement: Map, total: str, indent: str, shared: bool, fresh: set[str]
+    ) -> None:
+        """Bring the sum of a thread, or of all of them, to its target."""
+        name = statement.writes
+        left = self.element(statement.target)
+        if shared and name in self.laned:
+            self.lines.append(f"{indent}{left[:-3]}[team.lane] += {total};")
+            return
+        if shared:
+            how = "largest" if statement.maximum else "added"
+            self.lines.append(f"{indent}{total} = team.{how}({total});")
+        value = total
+        sign = "=" if name in fresh else "+="
+        if statement.maximum and name not in fresh:
+            value, sign = f"larger({left}, {total})", "="
+        head = f"{indent}if (team.lane == 0) " if shared else indent
+        self.lines.append(f"{head}{left} {sign} {value};")
+
+    def _cells(self, maps: list[Map], indent: str) -> None:
+        """Statements at one cell, one after another."""
+        kept = self._read_again(maps)
+        for number, statement in enumerate(maps):
+            name = statement.writes
+            if name not in kept:
+                self._assign(statement, indent, None)
+                continue
+            self.here.pop(statement.target, None)
+            element = self.element(statement.target)
+            here = self.module.names(f"{name}~here")
+            self.here[statement.target] = here
+            if statement.accumulate and here not in self._known:
+                self.lines.append(f"{indent}real {here} = {element};")
+                self._known.add(here)
+            self._assign(statement, indent, None)
+            if not any(m.writes == name for m in maps[number + 1 :]):
+                self.lines.append(f"{indent}{element} = {here};")
+        self.here.clear()
+
+    def _assign(self, statement: Map, indent: str, total: str | None) -> None:
+        """One statement at one cell."""
+        left = total or self.element(statement.target)
+        inline = Reals(self.refer)
+        if statement.maximum:
+            room = WIDTH - len(indent) - len(f"{left} = larger({left}, );")
+            value = inline(self._short(inline, statement.expr, room, indent))
+            self.lines.append(f"{indent}{left} = larger({left}, {value});")
+            return
+        expr, sign = statement.expr, "="
+        if statement.accumulate or total:
+            minus = negative(expr)
+            expr, sign = (-expr, "-=") if minus else (expr, "+=")
+        name = left.partition("[")[0]
+        local = statement.writes in self.scalars or statement.target in self.here
+        kind = "real " if local and not total and name not in self._known else ""
+        self._known.add(name)
+        room = WIDTH - len(indent) - len(kind + left) - len(sign) - 3
+        value = inline(self._short(inline, expr, room, indent))
+        if len(value) <= room:
+            self.lines.append(f"{indent}{kind}{left} {sign} {value};")
+            return
+        self.lines.append(f"{indent}{kind}{left} {sign}")
+        self.lines.append(f"{indent}{INDENT}{value};")
+
+    def _short(
+        self, inline: Inline, expr: sympy.Expr, room: int, indent: str
+    ) -> sympy.Expr:
+        """An expression that fits into the line, its long parts computed before it."""
+        done = len(self.lines)
+        value = super()._short(inline, expr, room, indent + " " * len("real ;"))
+        for number in range(done, len(self.lines)):
+            self.lines[number] = f"{indent}real {self.lines[number].strip()};"
+        return value
+
+    # --- loops
+
+    def _strided(
+        self, indices: Sequence[str], ranges: Mapping[str, tuple[int, int]], indent: str
+    ) -> tuple[str, list[str]]:
+        """Open a loop over all values of indices, dealt out to the threads."""
+        named = [(self.index(i), *ranges[i]) for i in indices]
+        self.lines += strided(named, indent)
+        return indent + INDENT, [f"{indent}}}"]
+
+    def _serial(
+        self, indices: Sequence[str], ranges: Mapping[str, tuple[int, int]], indent: str
+    ) -> tuple[str, list[str]]:
+        """Open loops that a thread runs alone."""
+        ends: list[str] = []
+        if not indices:
+            self.lines.append(f"{indent}{{")
+            return indent + INDENT, [f"{indent}}}"]
+        for name in indices:
+            i, (low, high) = self.index(name), ranges[name]
+            self.lines.append(f"{indent}for (int {i} = {low}; {i} < {high}; {i}++) {{")
+            ends.insert(0, f"{indent}}}")
+            indent += INDENT
+        return indent, ends
+
+    def _clear_ghosts(self, clear: Clear) -> None:
+        """Leave zero where cotangents were, so that a gather may read there."""
+        name, array = self.local(clear.array), self.module.array(clear.array)
+        axes = [axis for axis in array.axes if axis.name != BATCH]
+        for axis in axes:
+            if not axis.ghosts:
+                continue
+            margin = self.margins[axis.name]
+            others = [
+                (
+                    self.index(a.name),
+                    self.margins.get(a.name, 0) - a.ghosts,
+                    self.margins.get(a.name, 0) + a.size + a.ghosts,
+                )
+                for a in axes
+                if a is not axis
+            ]
+            self.lines += strided(others, INDENT)
+            for k in range(axis.ghosts):
+                for place in (margin - 1 - k, margin + axis.size + k):
+                    places = (
+                        str(place) if a is axis else self.index(a.name) for a in axes
+                    )
+                    left = name + "".join(f"[{p}]" for p in places)
+                    self.lines.append(f"{INDENT}{INDENT}{left} = 0.0;")
+            self.lines.append(f"{INDENT}}}")
+
+
+def strided(indices: Sequence[tuple[str, int, int]], indent: str) -> list[str]:
+    """The head of a loop over (name, low, high), dealt out to the threads."""
+    if not indices:
+        return [f"{indent}if (team.lane == 0) {{"]
+    if len(indices) == 1:
+        ((i, low, high),) = indices
+        start = f"{low} + team.lane" if low else "team.lane"
+        return [f"{indent}for (int {i} = {start}; {i} < {high}; {i} += LANES) {{"]
+    lengths = [high - low for _, low, high in indices]
+    total = " * ".join(map(str, lengths))
+    lines = [f"{indent}for (int at = team.lane; at < {total}; at += LANES) {{"]
+    parts = []
+    for number, (i, low, _) in enumerate(indices):
+        behind = math.prod(lengths[number + 1 :])
+        value = f"at / {behind}" if behind > 1 else "at"
+        if number:
+            value += f" % {lengths[number]}"
+        parts.append(f"{i} = {low} + {value}" if low else f"{i} = {value}")
+    line = f"{indent}{INDENT}const int {', '.join(parts)};"
+    if len(line) <= WIDTH:
+        return [*lines, line]
+    return [*lines, *(f"{indent}{INDENT}const int {part};" for part in parts)]
+
+
+def laned_sums(functions: Iterable[Iterable[Piece]], threads: Threads) -> set[str]:
+    """Cotangents of shared arrays that all threads of a sample add to together."""
+    return {
+        name
+        for pieces in functions
+        for piece in pieces
+        if isinstance(piece, Nest) and (phase := threads.phase(piece)).shared
+        for name in phase.writes
+        if name.endswith(BAR) and not threads.module.array(name).per_sample
+    }

@@ -1,0 +1,257 @@
+"""The CuPy target: CUDA C in the module, all steps of a sample in one launch.
+
+A sample is taken there and back by one block of threads, in the memory of its chip, or,
+where it has many cells, by several blocks that meet between phases.  The text is that
+of one thread; what it does with cells, all threads of the sample do in strides:
+
+    for (int x = 3 + team.lane; x < 131; x += LANES) {        // cell 0 is at place 3
+        real Z = Z_m1[x] * z[x - 1] + Z_0[x] * z[x] + Z_p1[x] * z[x + 1] - b[x];
+        z_next[x] = real(omega) * tanh(Z) + real(1.0 - omega) * z[x];
+    }
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pdec.adjoint import BAR
+from pdec.contracts import SampleFunction, Target, Written
+from pdec.errors import UsageError
+from pdec.statements import Role, Statement
+from pdec.targets.body import Module
+from pdec.targets.compiled import Kernel
+from pdec.targets.layout import tuple_of
+from pdec.targets.names import Names
+from pdec.targets.records import TEAM, Functions, copies, wrapped
+
+if TYPE_CHECKING:
+    from pdec.derive import Derivation
+
+# memory of the chip that a block may have; beyond it, a sample of many cells has blocks
+ON_CHIP, CELLS_OF_BLOCK = 160 * 1024, 2048
+MOST_THREADS, MOST_BLOCKS = 512, 32
+
+# names of C++ and CUDA, and those of the functions that the printed ones call
+WORDS = frozenset(
+    """
+    alignas alignof and and_eq asm auto bitand bitor bool break case catch char class
+    compl const constexpr const_cast continue decltype default delete do double
+    dynamic_cast else enum explicit export extern false float for friend goto if inline
+    int long mutable namespace new noexcept not not_eq nullptr operator or or_eq private
+    protected public register reinterpret_cast return short signed sizeof static
+    static_assert static_cast struct switch template this thread_local throw true try
+    typedef typeid typename union unsigned using virtual void volatile wchar_t while xor
+    xor_eq linux unix real team at Word Team State Values Cotangents Tangents Shared
+    SharedTangents Sums Totals LANES THREADS BLOCKS LEAST SNAPSHOTS sums totals c_dot
+    tanh exp softplus sinh cosh log sin cos tan atan fabs sign larger smaller sqrt pow
+    squared cubed raised none threadIdx blockIdx blockDim gridDim warpSize NULL assert
+    step step_vjp step_jvp initial initial_vjp initial_jvp readout loss loss_vjp first
+    wipe copy add keep fetch join_levels clear_sample add_up join_lanes set_loss loss_of
+    take_state give_state take_inputs give_inputs give_readouts take_targets begin
+    AT_Z AT_X AT_Y AT_Z_MORE AT_X_MORE AT_Z_OUT AT_X_OUT AT_READ_OUT REAL KERNEL
+    Forward Backward Tangent chip model run_samples read_samples judge_samples
+    push_samples differentiate_samples add_rows add_totals add_samples WORK_IN GROUP
+    GROUPS A_TEAM IN_CHIP EOF errno stdin stdout stderr INFINITY NAN signbit isnan
+    isinf isfinite
+    """.split()
+)
+
+
+def write(
+    functions: Sequence[SampleFunction], module: Module, derivation: Derivation
+) -> Written:
+    """Write the device functions, and what the driver must know of their records."""
+    if derivation.jacobians:
+        raise UsageError(
+            f"{derivation.model.name} solves an equation in each step, which the "
+            "target 'cupy' does not do yet; compile it with --target numpy"
+        )
+    names = Names(WORDS)
+    names.claim(derivation.program.constants)
+    names.claim(name for name in derivation.program.arrays if "~" not in name)
+    kernels = Functions(replace(module, names=names), _margins(derivation))
+    texts = kernels.texts(_kernel(f, functions) for f in functions)
+    along = {name for name, v in derivation.model.targets.items() if v.along}
+    sizes = [_team(kernels), _constants(derivation, names), _addresses(kernels)]
+    head = [
+        _quoted("_CUDA_SIZES", "\n\n".join(sizes)),
+        _quoted("_CUDA_RECORDS", "\n\n".join(kernels.record_texts())),
+    ]
+    named = [f"_CUDA{f.name.upper()}" for f in functions]
+    written = [_quoted(n, t) for n, t in zip(named, texts, strict=True)]
+    parts = ["_CUDA_SIZES", "_CUDA_TEAM", "_CUDA_RECORDS", *named, "_CUDA_COPIES"]
+    return Written(
+        ["\n\n\n".join([*head, written[0]]), *written[1:]],
+        [_quoted("_CUDA_COPIES", copies(kernels, along))],
+        _tables(kernels, parts),
+        f"kernels  {_why(kernels)}",
+    )
+
+
+def _kernel(function: SampleFunction, others: Sequence[SampleFunction]) -> Kernel:
+    first: tuple[Statement, ...] = ()
+    for other in others:
+        if other.name == function.first:
+            first = other.statements
+    arguments = [TEAM, "long long n", "const Shared &c", "Values &v"]
+    if function.name.endswith("_vjp"):
+        arguments += ["Sums &sums", "Totals &totals", "Cotangents &v_bar"]
+    if function.name.endswith("_jvp"):
+        arguments += ["const SharedTangents &c_dot", "Tangents &v_dot"]
+    statements = (*first, *function.statements)
+    return Kernel(function.name, tuple(arguments), "", function.doc, statements, "loss")
+
+
+def _margins(derivation: Derivation) -> dict[str, int]:
+    """The cells around those of the grid: thrice as many as there are ghost cells."""
+    axes = [a for array in derivation.program.arrays.values() for a in array.axes]
+    return {
+        name: 3 * max((a.ghosts for a in axes if a.name == name), default=0)
+        for name in derivation.model.axis_names
+    }
+
+
+def _quoted(name: str, text: str) -> str:
+    """A constant of the module that holds text."""
+    return f'{name} = r"""\n{text}\n"""'
+
+
+def _constants(derivation: Derivation, names: Names) -> str:
+    lines = [
+        f"constexpr double {names(name)} = {constant.value!r};"
+        for name, constant in derivation.program.constants.items()
+    ]
+    every = derivation.model.every or derivation.model.steps
+    lines.append(f"constexpr int SNAPSHOTS = {derivation.model.steps // every};")
+    return "\n".join(lines)
+
+
+def _addresses(kernels: Functions) -> str:
+    """Where in an address list the arrays of a call begin."""
+    fields, inputs, targets = (
+        len(kernels.of(role)) for role in (Role.STATE, Role.INPUT, Role.TARGET)
+    )
+    lengths = {
+        "AT_Z": fields,
+        "AT_X": 2 * inputs,
+        "AT_Y": targets,
+        "AT_Z_MORE": fields,
+        "AT_X_MORE": 2 * inputs,
+        "AT_Z_OUT": fields,
+        "AT_X_OUT": inputs,
+        "AT_READ_OUT": 0,
+    }
+    starts, at = [], 0
+    for name, length in lengths.items():
+        starts.append(f"{name} = {at}")
+        at += length
+    return "\n".join(["enum {", *wrapped(starts, ""), "};"])
+
+
+# --- who works on a sample ------------------------------------------------------------
+
+
+def _cells(kernels: Functions) -> int:
+    """The most values that a field has."""
+    return max(math.prod(shape) for shape in kernels.records()["State"].values())
+
+
+def _bytes(kernels: Functions) -> int:
+    """The memory that the way there and back takes for a sample in float32."""
+    records = kernels.records()
+    names = ("Values", "Cotangents", "Sums")
+    return 4 * sum(math.prod(s) for name in names for s in records[name].values())
+
+
+def _blocks(kernels: Functions) -> int:
+    """How many blocks of threads work on a sample."""
+    cells = _cells(kernels)
+    if _bytes(kernels) <= ON_CHIP or cells < 2 * CELLS_OF_BLOCK:
+        return 1
+    return int(min(MOST_BLOCKS, 2 ** int(math.log2(cells / CELLS_OF_BLOCK))))
+
+
+def _threads(kernels: Functions) -> int:
+    """How many threads a block has."""
+    return min(MOST_THREADS, -(-_cells(kernels) // 32) * 32)
+
+
+def _why(kernels: Functions) -> str:
+    """Say how many threads there are for a sample, and why."""
+    blocks, size = _blocks(kernels), _bytes(kernels)
+    words = f"{size / 1024:.1f} KB of a sample in float32"
+    if blocks > 1:
+        return f"{words}, too many for a chip: {blocks} blocks a sample"
+    if size > ON_CHIP:
+        return f"{words}, too many for a chip, of few cells: one block a sample"
+    return f"{words}: one block a sample, in the memory of its chip"
+
+
+def _team(kernels: Functions) -> str:
+    """The number of threads and blocks of a sample, which a compiler may be given."""
+    sizes = {"THREADS": _threads(kernels), "BLOCKS": _blocks(kernels)}
+    return "\n".join(
+        [
+            f"// {_why(kernels)}",
+            *(
+                f"#ifndef {name}\n#define {name} {n}\n#endif"
+                for name, n in sizes.items()
+            ),
+        ]
+    )
+
+
+# --- tables ---------------------------------------------------------------------------
+
+
+def _tables(kernels: Functions, parts: Sequence[str]) -> list[str]:
+    """Names and shapes of the members of the records."""
+    lines = ["# the model's part of the text that is compiled"]
+    lines += _tuple("_CUDA_PARTS", parts)
+    lines.append("# records: their members and the shapes of these")
+    lines.append("_RECORDS: dict[str, dict[str, tuple[int, ...]]] = {")
+    for record, members in kernels.records().items():
+        if not members:
+            lines.append(f'    "{record}": {{}},')
+            continue
+        lines.append(f'    "{record}": {{')
+        for name, shape in members.items():
+            lines.append(f'        "{name}": {tuple_of([str(n) for n in shape])},')
+        lines.append("    },")
+    lines += ["}", "# where shared arrays lie within their margins"]
+    lines.append("_PLACES: dict[str, tuple[slice, ...]] = {")
+    every = dict.fromkeys(n for mark in ("", BAR, "~dot") for n in kernels.shared(mark))
+    for name in every:
+        parts_ = []
+        for axis in kernels.arrays[name].axes:
+            low = kernels.margins.get(axis.name, 0) - axis.ghosts
+            parts_.append(f"slice({low}, {low + axis.size + 2 * axis.ghosts})")
+        lines.append(f'    "{name}": {tuple_of(parts_)},')
+    lines.append("}")
+    laned = [f'"{n}"' for n in kernels.shared(BAR) if n + BAR in kernels.laned]
+    lines.append("# totals of which each thread of a sample has its own part")
+    lines += _tuple("_LANED", laned)
+    lines.append("# threads of a block, and blocks that work on one sample")
+    lines += [f"_THREADS = {_threads(kernels)}", f"_BLOCKS = {_blocks(kernels)}"]
+    return lines
+
+
+def _tuple(name: str, items: Sequence[str]) -> list[str]:
+    """A tuple, one item a line."""
+    head = f"{name}: tuple[str, ...] = ("
+    return [head, *(f"    {i}," for i in items), ")"] if items else [f"{head})"]
+
+
+PLUGINS = (
+    Target(
+        name="cupy",
+        doc="CUDA C by way of CuPy; all steps of a sample in one launch",
+        write=write,
+        driver=("cupy_kernels", "stepping", "cupy_driver"),
+        tools=("cupy_arrays", "cupy_tools"),
+        needs="cupy",
+    ),
+)

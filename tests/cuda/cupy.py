@@ -1,0 +1,286 @@
+"""A stand-in for CuPy on a machine without a GPU, as strict as CuPy where it matters.
+
+Arrays wrap those of NumPy and mix with them as little as CuPy's do; fresh memory holds
+NaN.  ``RawModule`` compiles the text that it is given with the machine's C++ compiler
+and ``cpu.h``, and runs each thread of a block as a coroutine.  ``ORDER`` and
+``THREADS`` say in which order the threads of a block run between two meetings, and how
+many there are of them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+HERE = Path(__file__).parent
+ORDER = 0  # 0: as they are numbered, 1: the other way round, 2: another one each time
+THREADS = 0  # of a block; 0: as many as the text says
+BLOCKS = 0  # that work on a sample, likewise
+IN_CHIP = 227 << 10  # bytes of shared memory that a block may have
+launches: list[str] = []
+
+
+class ndarray(NDArrayOperatorsMixin):
+    """An array on the device."""
+
+    __array_priority__ = 100
+
+    def __init__(self, array: Any) -> None:
+        assert isinstance(array, np.ndarray)
+        self._array = array
+
+    @property
+    def data(self) -> Any:
+        return SimpleNamespace(ptr=self._array.ctypes.data)
+
+    def __array__(self, *args: Any, **options: Any) -> Any:
+        raise TypeError("Implicit conversion to a NumPy array is not allowed.")
+
+    def __array_ufunc__(
+        self, ufunc: Any, way: str, *inputs: Any, **options: Any
+    ) -> Any:
+        assert "out" not in options or options["out"] is None or way == "__call__"
+        if "out" in options:
+            options["out"] = tuple(_bare(o) for o in options["out"])
+            getattr(ufunc, way)(*map(_bare, inputs), **options)
+            return self
+        return _wrapped(getattr(ufunc, way)(*map(_bare, inputs), **options))
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kw: Any) -> Any:
+        return _wrapped(function(*_deep(args), **_deep(kw)))
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._array, name)
+        if not callable(found):
+            return _wrapped(found)
+
+        def method(*args: Any, **options: Any) -> Any:
+            return _wrapped(found(*_deep(args), **_deep(options)))
+
+        return method
+
+    def __getitem__(self, key: Any) -> Any:
+        return _wrapped(self._array[_deep(key)])
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._array[_deep(key)] = _bare(value)
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def __bool__(self) -> bool:
+        return bool(self._array)
+
+    def __float__(self) -> float:
+        return float(self._array)
+
+    def __int__(self) -> int:
+        return int(self._array)
+
+    def __index__(self) -> int:
+        return int(self._array)
+
+    def get(self) -> Any:
+        return self._array.copy()
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self._array.__dlpack__()
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (2, 0)
+
+
+def _bare(value: Any) -> Any:
+    """What NumPy works on; an array of NumPy beside one of the device is refused."""
+    if isinstance(value, ndarray):
+        return value._array
+    if isinstance(value, np.ndarray):
+        raise TypeError("Unsupported type <class 'numpy.ndarray'>")
+    return value
+
+
+def _deep(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return type(value)(_deep(v) for v in value)
+    if isinstance(value, dict):
+        return {k: _deep(v) for k, v in value.items()}
+    return _bare(value)
+
+
+def _wrapped(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return ndarray(value)
+    if isinstance(value, np.generic):
+        return ndarray(np.asarray(value))
+    return value
+
+
+def asarray(value: Any, dtype: Any = None) -> ndarray:
+    if isinstance(value, ndarray):
+        return value if dtype is None else ndarray(value._array.astype(dtype))
+    return ndarray(np.array(value, dtype))
+
+
+array = asarray
+
+
+def asnumpy(value: Any) -> Any:
+    return value.get() if isinstance(value, ndarray) else np.asarray(value)
+
+
+def from_dlpack(value: Any) -> ndarray:
+    return ndarray(np.from_dlpack(value))
+
+
+def empty(shape: Any, dtype: Any = float) -> ndarray:
+    made = np.empty(shape, dtype)
+    made.view(np.uint8 if made.ndim else made.dtype)[...] = 0xFF
+    return ndarray(made)
+
+
+def _maker(name: str) -> Any:
+    def make(*args: Any, **options: Any) -> Any:
+        return _wrapped(getattr(np, name)(*_deep(args), **_deep(options)))
+
+    return make
+
+
+zeros, ones, full, arange, stack, mean, maximum = map(
+    _maker, ("zeros", "ones", "full", "arange", "stack", "mean", "maximum")
+)
+ascontiguousarray = _maker("ascontiguousarray")
+
+
+class _Event:
+    def __init__(self, **options: Any) -> None: ...
+    def record(self) -> None: ...
+
+
+class _Device:
+    id = 0
+
+    @property
+    def attributes(self) -> dict[str, int]:
+        return {"MaxSharedMemoryPerBlockOptin": IN_CHIP, "MultiProcessorCount": 7}
+
+
+class OutOfMemoryError(MemoryError):
+    """CuPy's own."""
+
+
+cuda = SimpleNamespace(
+    Device=_Device,
+    Event=_Event,
+    get_current_stream=lambda: SimpleNamespace(wait_event=lambda event: None),
+    memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
+    runtime=SimpleNamespace(getDeviceCount=lambda: 1),
+)
+
+# --- kernels --------------------------------------------------------------------------
+
+COMPILER = shutil.which("g++") or shutil.which("c++")
+_FLAGS = ["-std=c++17", "-O1", "-fPIC", "-shared", "-w", "-fno-strict-aliasing"]
+_CACHE = Path(os.environ.get("PDEC_CUDA_CACHE", tempfile.gettempdir())) / "pdec_cuda"
+_ENTRY = r'^(?:KERNEL|extern "C" __global__ void) (\w+)\('
+_WORDS = """
+namespace cpu {
+template <class T> T from_word(long long word)
+{
+    T t;
+    memcpy(&t, &word, sizeof t);
+    return t;
+}
+template <class... A, size_t... I>
+void call_with(void (*f)(A...), const long long *w, index_list<I...>)
+{
+    f(from_word<A>(w[I])...);
+}
+template <class... A> void call(void (*f)(A...), const long long *w)
+{
+    call_with(f, w, typename make<sizeof...(A)>::type());
+}
+}
+"""
+_LISTS = """
+namespace cpu {
+template <size_t... I> struct index_list {};
+template <size_t N, size_t... I> struct make : make<N - 1, N - 1, I...> {};
+template <size_t... I> struct make<0, I...> { typedef index_list<I...> type; };
+}
+"""
+
+
+def build(code: str, options: tuple[str, ...]) -> Path:
+    """Compile CUDA C for the CPU, and return the library."""
+    names = re.findall(_ENTRY, code, re.MULTILINE)
+    entries = "".join(
+        f'extern "C" void {name}_words(const long long *words) '
+        f"{{ cpu::call(model::{name}, words); }}\n"
+        for name in names
+    )
+    text = code + _LISTS + _WORDS + entries
+    flags = [o for o in options if o.startswith("-D")]
+    flags += [f'-DPDEC_CPU="{HERE / "cpu.h"}"']
+    flags += [f"-DTHREADS={THREADS}"] if THREADS else []
+    flags += [f"-DBLOCKS={BLOCKS}"] if BLOCKS else []
+    key = repr((text, flags, (HERE / "cpu.h").read_text()))
+    library = _CACHE / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.so"
+    if not library.exists():
+        _CACHE.mkdir(parents=True, exist_ok=True)
+        source = library.with_suffix(f".{os.getpid()}.cpp")
+        source.write_text(text, "utf-8")
+        made = source.with_suffix(".so")
+        command = [str(COMPILER), *_FLAGS, *flags, str(source), "-o", str(made)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[:4000]
+        made.replace(library)
+        source.unlink()
+    return library
+
+
+class RawModule:
+    """Kernels that run on the CPU."""
+
+    def __init__(self, *, code: str, options: tuple[str, ...]) -> None:
+        self._library = ctypes.CDLL(str(build(code, options)))
+        (blocks,) = re.findall(r"^#define BLOCKS (\d+)$", code, re.MULTILINE)
+        self._blocks = BLOCKS or int(blocks)
+
+    def get_function(self, name: str) -> Any:
+        return _Kernel(self._library, name, self._blocks)
+
+
+class _Kernel:
+    max_dynamic_shared_size_bytes = 0
+
+    def __init__(self, library: Any, name: str, blocks: int) -> None:
+        self._launch, self._kernel = library.launch, getattr(library, f"{name}_words")
+        self._name, self._meets = name, blocks > 1 and not name.startswith("add_")
+
+    def __call__(
+        self, grid: Any, block: Any, args: Any, *, shared_mem: int = 0
+    ) -> None:
+        assert shared_mem == self.max_dynamic_shared_size_bytes <= IN_CHIP
+        launches.append(self._name)
+        words = (ctypes.c_longlong * len(args))(*map(_word, args))
+        together = grid[0] if self._meets else 1
+        self._launch(self._kernel, grid[0], block[0], together, ORDER, words)
+
+
+def _word(value: Any) -> int:
+    if isinstance(value, ndarray):
+        assert value._array.flags.c_contiguous
+        return int(value._array.ctypes.data)
+    assert isinstance(value, np.int64 | np.float64), "a number of 8 bytes"
+    return int(value.view(np.int64))
