@@ -289,6 +289,34 @@ def test_no_samples(module: ModuleType) -> None:
         assert "batch" in str(error)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_names_that_compiled_code_uses(folder: Path, tmp_path: Path) -> None:
+    """A model may call its fields and parameters as the code calls what is its own."""
+    model = """
+grid x[6] on [0, 1) periodic
+field real(x), here(x)
+input place(x)
+param range init 0.3, residual(x) init 0.1, there init 0.4, len init 0.1, s init 0.2
+const unknowns = 0.5
+dreal/dt = -real + tanh(range here + residual ∂real) + relu(place)
+dhere/dt = -there here + unknowns real + len max(real, s)
+scheme implicit
+steps 2
+dt = 0.2
+target v(x), z(x)
+loss = mean((real - v)²) + mean((here - z)²)
+"""
+    file = tmp_path / "names.npde"
+    file.write_text(model, "utf-8")
+    ours, theirs = pdec.load(file, target="numba"), pdec.load(file)
+    at = point_of(theirs, 1, 2)
+    given = {"p": at["params"], "z0": at["z0"], "y": at["y"], "inputs": at["inputs"]}
+    (a, g), (b, h) = (m.value_and_grad(**given, check="off") for m in (ours, theirs))
+    assert a == pytest.approx(b, rel=1e-14)
+    for name, value in h.items():
+        np.testing.assert_allclose(g[name], value, rtol=1e-12, atol=1e-15)
+
+
 # --- steps that cannot be solved for -------------------------------------------------
 
 

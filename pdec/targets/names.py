@@ -13,7 +13,11 @@ import keyword
 from collections.abc import Collection, Iterable
 
 # What generated functions call, and their own arguments.
-NEEDED = frozenset({"np", "math", "n", "c", "v", "c_bar", "v_bar", "c_dot", "v_dot"})
+NEEDED = frozenset(
+    "np math n c v c_bar v_bar c_dot v_dot "
+    # and what compiled ones do
+    "here there real range max min abs len unknowns residual place".split()
+)
 
 # A constant of the model is a global of the module, where it would hide a builtin.
 BUILTINS = frozenset(dir(builtins))
