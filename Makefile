@@ -8,6 +8,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
+BENCH ?= bench
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
@@ -42,7 +43,7 @@ test-full: PYTEST_ARGS += --full
 test-full: test ## the same with the slow tests
 
 bench: $(VENV)/.pdec-bench ## time gradients beside JAX, PyTorch and C (installs them)
-	@$(BIN)/python benchmarks/speed.py $(BENCH_ARGS) | tee bench.txt
+	@$(BIN)/python benchmarks/speed.py --output "$(BENCH)" $(BENCH_ARGS)
 
 lint: $(VENV)/.pdec-test ## check formatting, lint and types
 	@$(BIN)/ruff check .
@@ -54,7 +55,7 @@ format: $(VENV)/.pdec-test ## format the code and apply the safe lint fixes
 	@$(BIN)/ruff format .
 
 clean: ## remove what the tools and the demo leave behind
-	rm -rf "$(DEMO)" build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf "$(DEMO)" "$(BENCH)" build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find pdec tests examples benchmarks -name __pycache__ -type d -prune \
 		-exec rm -rf {} +
 

@@ -1,364 +1,277 @@
-"""Time a loss and its gradients: pdec's targets, JAX, PyTorch, and C, side by side.
+"""Time a loss and its gradients: pdec's targets and their peers, side by side.
 
-    python benchmarks/speed.py [B1 B1d B2 B3 B4] [--torch-compile] [--rounds 7]
+    python benchmarks/speed.py [B1 B1d B2 B3 B4 B5 B6 B7 ceilings] [--rounds 7]
 
-Every workload is written once for JAX and PyTorch, with what is combined from the
-parameters outside of the loop over the steps.  All are checked to give pdec's loss and
-gradients before they are timed, interleaved in one process; the table shows medians of
-the time on the clock, of the processor's time, and ratios to the `numba` target.
+All variants of a workload are checked to give the same loss and gradients, then timed
+in turn in one process; the tables show medians, and ratios to the fastest peer.  B6 is
+B1 at several depths, time and peak memory, and B7 the time from a model's text to its
+first gradient: their runs have processes of their own (growth.py, first.py).  What the
+machine can do at most is in ceilings.py.  The tables go to the screen and, as they
+grow, to speed.md and speed.json in the output folder, and at the end into a --page.
+torch.compile of an unrolled loop takes minutes: --torch-compile names the workloads
+that have it.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
+import json
 import os
+import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import ceilings
+import first
+import growth
 import numpy as np
+import peers
+import workloads
+from peers import Peer
+from tables import table, write
+from workloads import Point, Workload
 
 import pdec
 
-HERE = Path(__file__).parent
-ADR = """\
-const γ = 1
-f(s) = tanh(s)
-"""
-MODELS = {
-    "B1": f"""\
-grid x[1024] on [0, 1) periodic
-field z(x)
-param W0(x) init 0.9, W1(x) init normal(0, 1e-4), W2(x) >= 0 init 1e-7
-param b(x) init normal(0, 0.01)
-{ADR}dz/dt = -γ(z - f(W0 z + W1 ∂z + W2 ∂²z - b))
-steps 64
-ω = 0.5
-target y(x)
-loss = mean((z - y)²)/2
-""",
-    "B2": f"""\
-grid x[256] on [0, 1) periodic, y[256] on [0, 1) periodic
-field z(x, y)
-param W0 init 0.9, Wx init 1e-3, Wy init 1e-3, W2 >= 0 init 1e-6
-param b(x, y) init normal(0, 0.01)
-{ADR}dz/dt = -γ(z - f(W0 z + Wx ∂x z + Wy ∂y z + W2 ∇²z - b))
-steps 32
-ω = 0.5
-target q(x, y)
-loss = mean((z - q)²)/2
-""",
-    "B3": f"""\
-dim d = 16
-grid x[256] on [0, 1) periodic
-field z[d](x)
-param W0[d,d] init normal(0, 0.1), W1[d,d] init normal(0, 1e-3)
-param W2[d,d] init normal(0, 1e-6)
-param b[d](x) init normal(0, 0.01)
-{ADR}Z = W0 z + W1 ∂z + W2 ∂²z - b
-dz/dt = -γ(z - f(Z))
-steps 32
-ω = 0.5
-target y[d](x)
-loss = mean((z - y)²)/2
-""",
-    "B4": """\
-grid x[128] on [0, 2.5) periodic, y[128] on [0, 2.5) periodic
-field u(x, y), v(x, y)
-param Du >= 0 init 2e-5, Dv >= 0 init 1e-5, F init 0.04, k init 0.06
-du/dt = Du ∇²u - u v² + F(1 - u)
-dv/dt = Dv ∇²v + u v² - (F + k) v
-steps 500
-dt = 1
-target p(x, y), q(x, y)
-loss = mean((u - p)²) + mean((v - q)²)
-""",
-}
-MODELS["B1d"] = MODELS["B1"]
-BATCH = {"B1": 256, "B1d": 256, "B2": 8, "B3": 64, "B4": 2}
-DOUBLE = (
-    "B1d",
-    "B4",
-)  # B4's gradients cancel over 500 steps: float32 cannot be compared
-STEPS = {"B1": 64, "B1d": 64, "B2": 32, "B3": 32, "B4": 500}
-
-# --- the workloads for JAX and PyTorch -----------------------------------------------
-
-# xp has tanh and roll(array, shift, axis); prepare(p) is outside of the loop
+TIMED = ("B1", "B1d", "B2", "B3", "B4", "B5")
+TARGETS = ("numba", "numpy")
+OURS = tuple(f"pdec {target}" for target in TARGETS)
+REST = 0.02  # seconds between runs: pools that spin for more work come to rest
 
 
-def prepare_line(p: Any) -> Any:
-    dx = 1 / 1024
-    diffusion, advection = p["W2"] / dx**2, p["W1"] / (2 * dx)
-    return (
-        diffusion - advection,
-        p["W0"] - 2 * diffusion,
-        diffusion + advection,
-        p["b"],
-    )
+def load(workload: Workload, target: str, folder: str) -> Any:
+    """Compile a workload's text, and import the module."""
+    file = Path(folder) / f"{workload.name}.npde"
+    file.write_text(workload.text, "utf-8")
+    return pdec.load(file, target=target)
 
 
-def step_line(xp: Any, c: Any, z: Any) -> Any:
-    Z = c[0] * xp.roll(z, 1, -1) + c[1] * z + c[2] * xp.roll(z, -1, -1) - c[3]
-    return 0.5 * z + 0.5 * xp.tanh(Z)
-
-
-def prepare_plane(p: Any) -> Any:
-    dx = 1 / 256
-    d, ax, ay = p["W2"] / dx**2, p["Wx"] / (2 * dx), p["Wy"] / (2 * dx)
-    return p["W0"] - 4 * d, d - ax, d + ax, d - ay, d + ay, p["b"]
-
-
-def step_plane(xp: Any, c: Any, z: Any) -> Any:
-    Z = (
-        c[0] * z
-        + c[1] * xp.roll(z, 1, -2)
-        + c[2] * xp.roll(z, -1, -2)
-        + c[3] * xp.roll(z, 1, -1)
-        + c[4] * xp.roll(z, -1, -1)
-        - c[5]
-    )
-    return 0.5 * z + 0.5 * xp.tanh(Z)
-
-
-def prepare_tensor(p: Any) -> Any:
-    dx = 1 / 256
-    d, a = p["W2"] / dx**2, p["W1"] / (2 * dx)
-    return d - a, p["W0"] - 2 * d, d + a, p["b"]
-
-
-def step_tensor(xp: Any, c: Any, z: Any) -> Any:
-    Z = c[0] @ xp.roll(z, 1, -1) + c[1] @ z + c[2] @ xp.roll(z, -1, -1) - c[3]
-    return 0.5 * z + 0.5 * xp.tanh(Z)
-
-
-def step_spots(xp: Any, p: Any, state: Any) -> Any:
-    u, v = state[0], state[1]
-    dx2 = (2.5 / 128) ** 2
-
-    def laplacian(a: Any) -> Any:
-        around = xp.roll(a, 1, -1) + xp.roll(a, -1, -1)
-        around = around + xp.roll(a, 1, -2) + xp.roll(a, -1, -2)
-        return (around - 4 * a) / dx2
-
-    reaction = u * v * v
-    u_next = u + p["Du"] * laplacian(u) - reaction + p["F"] * (1 - u)
-    v_next = v + p["Dv"] * laplacian(v) + reaction - (p["F"] + p["k"]) * v
-    return xp.stack([u_next, v_next])
-
-
-PEERS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
-    "B1": (prepare_line, step_line),
-    "B1d": (prepare_line, step_line),
-    "B2": (prepare_plane, step_plane),
-    "B3": (prepare_tensor, step_tensor),
-    "B4": (lambda p: p, step_spots),
-}
-
-
-def loss_of(name: str, z: Any, y: Any) -> Any:
-    if name == "B4":
-        return ((z - y) ** 2).mean() * 2
-    return ((z - y) ** 2).mean() / 2
-
-
-def jax_gradient(
-    name: str, p: Any, z: Any, y: Any, *, again: bool
-) -> Callable[[], tuple[float, Any]]:
-    """jit of a scan over the steps; ``again``: steps are run again on the way back."""
-    import jax
-    import jax.numpy as jnp
-
-    prepare, step = PEERS[name]
-
-    def loss(p: Any, z: Any, y: Any) -> Any:
-        c = prepare(p)
-
-        def body(z: Any, _: None) -> tuple[Any, None]:
-            return step(jnp, c, z), None
-
-        inner = jax.checkpoint(body) if again else body
-        return loss_of(name, jax.lax.scan(inner, z, None, STEPS[name])[0], y)
-
-    function = jax.jit(jax.value_and_grad(loss))
-    args = [jax.tree.map(jnp.asarray, a) for a in (p, z, y)]
-
-    def run() -> tuple[float, Any]:
-        return jax.block_until_ready(function(*args))  # type: ignore[no-any-return]
-
-    return run
-
-
-def torch_gradient(
-    name: str, p: Any, z: Any, y: Any, *, compiled: bool
-) -> Callable[[], tuple[float, Any]]:
-    """PyTorch, eager or with the whole unrolled loop compiled."""
-    import torch
-
-    prepare, step = PEERS[name]
-
-    def loss(p: Any, z: Any, y: Any) -> Any:
-        c = prepare(p)
-        for _ in range(STEPS[name]):
-            z = step(torch, c, z)
-        return loss_of(name, z, y)
-
-    function = torch.compile(loss) if compiled else loss
-    state, target = torch.from_numpy(z), torch.from_numpy(y)
-    leaves = {n: torch.from_numpy(a).requires_grad_() for n, a in p.items()}
-
-    def run() -> tuple[float, Any]:
-        value = function(leaves, state, target)
-        grads = torch.autograd.grad(value, list(leaves.values()))
-        return float(value.detach()), dict(zip(leaves, grads, strict=True))
-
-    return run
-
-
-def c_gradient(module: Any, p: Any, z: Any, y: Any) -> Callable[[], tuple[float, Any]]:
-    """The kernel of b1.c on two threads; the gradients are pulled back by pdec's."""
-    folder = Path(tempfile.mkdtemp())
-    flags = ["-O3", "-march=native", "-ffast-math", "-shared", "-fPIC"]
-    library = folder / "b1.so"
-    subprocess.run(["gcc", *flags, HERE / "b1.c", "-o", library, "-lm"], check=True)
-    kernel = ctypes.CDLL(str(library)).gradients
-    kernel.restype = ctypes.c_double
-    c = dict(p)
-    module._coefficients(c)
-    batch, cells = z.shape
-    steps, threads = STEPS["B1"], len(os.sched_getaffinity(0))
-    a_m, a_0, a_p, b = (
-        np.ascontiguousarray(c[n]) for n in ("Z_m1", "Z_0", "Z_p1", "b")
-    )
-    wide_m, wide_p = (np.concatenate([a[-1:], a, a[:1]]) for a in (a_m, a_p))
-    pool = ThreadPoolExecutor(threads)
-
-    def floats(*shape: int) -> Any:
-        return np.zeros(shape, np.float32)
-
-    spaces = [
-        (
-            floats(steps + 1, cells + 2),
-            floats(cells),
-            floats(cells + 2),
-            floats(4, cells),
-        )
-        for _ in range(threads)
-    ]
-
-    def work(k: int) -> tuple[float, Any]:
-        rows = slice(k * batch // threads, (k + 1) * batch // threads)
-        grads = np.zeros((4, cells))
-        arrays = (z[rows], y[rows], a_m, a_0, a_p, wide_m, wide_p, b, *spaces[k], grads)
-        pointers = [a.ctypes.data_as(ctypes.c_void_p) for a in arrays]
-        sizes = (rows.stop - rows.start, batch, cells, steps)
-        return kernel(*sizes, ctypes.c_float(0.5), *pointers), grads
-
-    def run() -> tuple[float, Any]:
-        parts = list(pool.map(work, range(threads)))
-        total = sum(grads for _, grads in parts)
-        c_bar = {name: np.zeros(cells) for name in module._SHARED}
-        c_bar |= dict(zip(("Z_m1", "Z_0", "Z_p1", "b"), total, strict=True))
-        module._coefficients_vjp(c, c_bar)
-        return sum(value for value, _ in parts) / batch, {n: c_bar[n] for n in p}
-
-    return run
-
-
-# --- measuring -----------------------------------------------------------------------
-
-
-def variants(name: str, *, torch_compile: bool) -> dict[str, Callable[[], Any]]:
-    """What is compared, as functions that return a loss and gradients."""
-    dtype = "float64" if name in DOUBLE else "float32"
+def variants(
+    workload: Workload, *, compiled: bool, targets: Sequence[str]
+) -> dict[str, Peer]:
+    """Everything that computes a workload here, by what the tables call it."""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"{name}.npde"
-        file.write_text(f"{MODELS[name]}dtype {dtype}\n", "utf-8")
-        numba, numpy = pdec.load(file, target="numba"), pdec.load(file)
-    rng, batch = np.random.default_rng(0), BATCH[name]
-    p = numba.init_params(0)
-    draw = {
-        n: (0.5 * rng.random((batch, *v.shape))).astype(dtype)
-        for n, v in numba.MODEL.fields.items()
-    }
-    goal = {
-        n: (0.5 * rng.random((batch, *v.shape))).astype(dtype)
-        for n, v in numba.MODEL.targets.items()
-    }
-    z, y = (np.stack(list(a.values())) for a in (draw, goal))
-    if len(draw) == 1:
-        z, y = z[0], y[0]
-    found: dict[str, Callable[[], Any]] = {
-        "pdec numba": lambda: numba.value_and_grad(p, draw, goal, check="off"),
-        "pdec numpy": lambda: numpy.value_and_grad(p, draw, goal, check="off"),
-        "JAX scan": jax_gradient(name, p, z, y, again=False),
-        "JAX checkpoint": jax_gradient(name, p, z, y, again=True),
-        "PyTorch eager": torch_gradient(name, p, z, y, compiled=False),
-    }
-    if torch_compile:
-        found["torch.compile"] = torch_gradient(name, p, z, y, compiled=True)
-    if name == "B1":
-        found["C"] = c_gradient(numpy, p, z, y)
+        modules = {target: load(workload, target, folder) for target in targets}
+        reference = modules.get("numpy") or load(workload, "numpy", folder)
+    at = workloads.point(workload, reference)
+    found = {f"pdec {name}": peers.ours(each, at) for name, each in modules.items()}
+    found["JAX scan"] = peers.jax_of(workload, at, again=False)
+    found["JAX checkpoint"] = peers.jax_of(workload, at, again=True)
+    if find_spec("torch"):
+        found["PyTorch"] = torch_at_its_best(workload, at, compiled=False)
+        if compiled:
+            found["torch.compile"] = torch_at_its_best(workload, at, compiled=True)
+    if workload.name in ("B1", "B1d"):
+        found["NumPy"] = peers.numpy_line(workload, at)
+    if workload.name == "B1":
+        found["C"] = peers.c_of(workload, at, reference)
     return found
 
 
-def check(found: dict[str, Callable[[], Any]], tolerance: float) -> None:
-    """Exit where a variant has other gradients than the NumPy target."""
-    loss, grads = found["pdec numpy"]()
-    for label, run in found.items():
-        value, other = run()
-        assert abs(float(value) - loss) <= tolerance * abs(loss), (label, value, loss)
-        largest = max(float(np.abs(g).max()) for g in grads.values())
+def torch_at_its_best(workload: Workload, at: Point, *, compiled: bool) -> Peer:
+    """PyTorch on one core or on all, whichever is faster; compiled, on all."""
+    cores = len(os.sched_getaffinity(0))
+    if compiled:
+        return peers.torch_of(workload, at, compiled=True, threads=cores)
+    tried = []
+    for threads in sorted({1, cores}):
+        peer = peers.torch_of(workload, at, compiled=False, threads=threads)
+        seconds(peer.gradient, peer)  # what is done once
+        runs = [seconds(peer.gradient, peer) for _ in range(2)]
+        tried.append((min(runs), threads, peer))
+    return min(tried)[2]
+
+
+def seconds(run: Any, peer: Peer) -> float:
+    peer.prepare()
+    begin = time.perf_counter()
+    run()
+    return time.perf_counter() - begin
+
+
+def check(found: dict[str, Peer], workload: Workload) -> None:
+    """Exit where a variant has another loss or other gradients than the last of pdec's.
+
+    The tolerance is relative to the largest number of a gradient, or to a hundredth of
+    the largest of all.
+    """
+    loss, grads = [p for n, p in found.items() if n in OURS][-1].gradient()
+    largest = max(float(np.abs(g).max()) for g in grads.values())
+    for label, peer in found.items():
+        peer.prepare()
+        value, other = peer.gradient()
+        errors = {"loss": (abs(float(value) - loss), abs(loss))}
         for key, grad in grads.items():
             error = float(np.abs(np.asarray(other[key]) - grad).max())
-            size = float(np.abs(grad).max())
-            assert error <= tolerance * max(size, 1e-2 * largest), (label, key, error)
+            errors[key] = error, max(float(np.abs(grad).max()), 1e-2 * largest)
+        for key, (error, size) in errors.items():
+            if not error <= workload.tolerance * size:
+                raise SystemExit(f"{workload.name}: {label} differs in {key}: {error}")
 
 
-def measure(name: str, *, torch_compile: bool, rounds: int) -> list[str]:
-    found = variants(name, torch_compile=torch_compile)
-    check(found, {"B1d": 1e-9, "B4": 1e-5}.get(name, 2e-3))
-    wall: dict[str, list[float]] = {label: [] for label in found}
-    cpu: dict[str, list[float]] = {label: [] for label in found}
-    for _ in range(rounds):
-        for label, run in found.items():
-            start, busy = time.perf_counter(), time.process_time()
-            run()
-            wall[label].append(time.perf_counter() - start)
-            cpu[label].append(time.process_time() - busy)
-    ours = statistics.median(wall["pdec numba"]), statistics.median(cpu["pdec numba"])
-    rows = [f"| {name} | ms | processor ms | ratio | processor ratio |"]
-    rows.append("| --- | --- | --- | --- | --- |")
-    for label in found:
-        a, b = statistics.median(wall[label]), statistics.median(cpu[label])
-        rows.append(
-            f"| {label} | {1e3 * a:.1f} | {1e3 * b:.1f} "
-            f"| {a / ours[0]:.2f} | {b / ours[1]:.2f} |"
+def measure(
+    workload: Workload,
+    *,
+    rounds: int,
+    compiled: bool = False,
+    targets: Sequence[str] = TARGETS,
+) -> dict[str, Any]:
+    """Check, then time in turn; seconds of every run, by what and by variant."""
+    found = variants(workload, compiled=compiled, targets=targets)
+    check(found, workload)
+    runs = {"gradient": {label: peer.gradient for label, peer in found.items()}}
+    if workload.name in ("B1", "B2"):
+        runs["forward"] = {n: p.forward for n, p in found.items() if p.forward}
+    times: dict[str, dict[str, list[float]]] = {}
+    for what, functions in runs.items():
+        times[what] = {label: [] for label in functions}
+        for again in range(rounds + 1):
+            for label, run in functions.items():
+                time.sleep(REST)
+                taken = seconds(run, found[label])
+                if again:  # the first brings everything back into the caches
+                    times[what][label].append(taken)
+    return {"title": workload.title, "times": times}
+
+
+# --- the tables ----------------------------------------------------------------------
+
+
+def timed(found: dict[str, Any]) -> list[str]:
+    """The tables of the workloads that are timed in this process."""
+    texts = []
+    for what in ("gradient", "forward"):
+        medians = {
+            name: {n: statistics.median(t) for n, t in each["times"][what].items()}
+            for name, each in found.items()
+            if what in each["times"]
+        }
+        if not medians:
+            continue
+        labels = list(dict.fromkeys(n for each in medians.values() for n in each))
+        rows = [
+            [name, *(f"{1e3 * t[n]:.1f}" if n in t else "" for n in labels), *_best(t)]
+            for name, t in medians.items()
+        ]
+        texts.append(
+            f"Milliseconds for {SAID[what]}, medians; behind them, how many times "
+            "faster than the fastest peer pdec's targets are:"
         )
-    return [*rows, ""]
+        mine = [name.removeprefix("pdec ") for name in OURS if name in labels]
+        texts.append(table(["", *labels, *mine], rows))
+    listed = [f"- {name}: {each['title']}" for name, each in found.items()]
+    return [*texts, "\n".join(listed)] if listed else []
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=["B1", "B1d", "B2", "B3", "B4"])
-    parser.add_argument("--torch-compile", action="store_true")
+SAID = {
+    "gradient": "a loss and all its gradients",
+    "forward": "the last state alone",
+}
+
+
+def _best(times: dict[str, float]) -> list[str]:
+    """How many times faster pdec's targets are than the fastest peer that is no C."""
+    others = [t for n, t in times.items() if n not in (*OURS, "C")]
+    return [f"{min(others) / times[n]:.2f} ×" for n in OURS if n in times]
+
+
+def machine() -> dict[str, Any]:
+    """What it was measured on, and with."""
+    versions = {"Python": platform.python_version()}
+    for name in ("numpy", "numba", "jax", "torch"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    return {
+        "processor": models[0] if models else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "load": os.getloadavg()[0],
+        "versions": versions,
+    }
+
+
+def report(results: dict[str, Any], rounds: int) -> str:
+    """All tables that there are so far."""
+    where = results["machine"]
+    named = ", ".join(f"{n} {v}" for n, v in where["versions"].items())
+    head = f"{where['cores']} cores of {where['processor']}, {named}; {rounds} rounds."
+    texts = [head, *timed({n: results[n] for n in TIMED if n in results})]
+    if "B6" in results:
+        texts += growth.tables(results["B6"])
+    if "B7" in results:
+        texts += first.tables(results["B7"])
+    if "ceilings" in results:
+        texts += ceilings.tables(results["ceilings"])
+    return "\n\n".join(texts) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = ("B7", *TIMED, "B6", "ceilings")
+    parser.add_argument("names", nargs="*", metavar="B", help=", ".join(names))
     parser.add_argument("--rounds", type=int, default=7)
-    args = parser.parse_args()
-    if set(DOUBLE) & set(args.names):
-        import jax
+    parser.add_argument("--output", type=Path, default=Path("bench"))
+    parser.add_argument("--page", type=Path, help="write the tables into this page too")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to try it")
+    parser.add_argument("--targets", nargs="+", choices=TARGETS, default=TARGETS)
+    parser.add_argument("--torch-compile", nargs="*", metavar="B", default=["B1", "B7"])
+    options = parser.parse_args(arguments)
+    chosen = options.names or names
+    if unknown := set(chosen) - set(names):
+        parser.error(f"no such workload: {', '.join(sorted(unknown))}")
+    options.output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as kept:
+        # what B7 compiles with torch.compile, B1 need not compile again
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", kept)
+        results = run(chosen, options)
+    text = report(results, options.rounds)
+    if options.page:
+        write(options.page, text)
+    print(text)
+    print(f"speed.md and speed.json are in {options.output}/")
 
-        jax.config.update("jax_enable_x64", True)
-    for name in args.names:
-        options = {"torch_compile": args.torch_compile, "rounds": args.rounds}
-        print("\n".join(measure(name, **options)), flush=True)
+
+def run(chosen: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
+    """Measure what was chosen; what there is so far is kept in the output folder."""
+    results: dict[str, Any] = {"machine": machine()}
+    known = workloads.all_of(quick=options.quick)
+    for name in chosen:
+        begin = time.perf_counter()
+        compiled = name in options.torch_compile and find_spec("torch") is not None
+        if name == "B6":
+            results[name] = growth.measure(quick=options.quick)
+        elif name == "B7":
+            results[name] = first.measure(quick=options.quick, compiled=compiled)
+        elif name == "ceilings":
+            results[name] = ceilings.measure()
+        else:
+            results[name] = measure(
+                known[name],
+                rounds=options.rounds,
+                compiled=compiled,
+                targets=options.targets,
+            )
+        text = report(results, options.rounds)
+        (options.output / "speed.md").write_text(text, "utf-8")
+        (options.output / "speed.json").write_text(json.dumps(results), "utf-8")
+        print(f"{name}: {time.perf_counter() - begin:.0f} s", file=sys.stderr)
+    return results
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

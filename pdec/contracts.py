@@ -138,8 +138,9 @@ class Written(NamedTuple):
 class Target:
     """What a module runs on: how the functions on samples are written and driven.
 
-    ``write`` prints them.  ``driver`` names the files of ``runtime/`` that run them,
-    ``tools`` those that they call; they are pasted into the module, and provide what
+    ``write`` prints them; ``arrange``, if given, has chosen the layout of the arrays
+    before.  ``driver`` names the files of ``runtime/`` that run them, ``tools`` those
+    that they call; they are pasted into the module, and provide what
     ``runtime/driver.pyi`` lists.  ``needs`` is a package that the module imports, which
     ``pip install pdec[needs]`` installs; ``in_file`` says that a module which is made
     to be imported at once must lie in a file, for what it compiles to be kept.
@@ -152,6 +153,7 @@ class Target:
     tools: tuple[str, ...] = ()
     needs: str = ""
     in_file: bool = False
+    arrange: Callable[[Module, Derivation], None] | None = None
 
 
 Plugin = TypeVar("Plugin", Operator, Boundary, Scheme, Target)

@@ -32,6 +32,8 @@ def functions(
 ) -> Written:
     """Write all functions of the mathematics, in reading order."""
     coordinates = _coordinates(derivation, module)
+    if target.arrange:
+        target.arrange(module, derivation)
     found: list[str | SampleFunction] = [
         _function(
             module,

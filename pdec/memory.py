@@ -6,7 +6,8 @@ kept, a tile holds
 
     (s + 2) |z| + 2 |z| + 2 (inputs and work arrays)      numbers for each sample
 
-there and back, and a thread a sum for each array that all samples share.
+there and back, beside what it has of coefficients that are repeated for every sample,
+and a thread a sum for each array that all samples share.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Memory:
 def memory_of(module: ModuleType, batch: int) -> Memory:
     """Tabulate the choices for a gradient of so many samples, in the model's dtype."""
     dtype = np.dtype(module.MODEL.dtype)
-    tile = min(batch, module._tile_size(dtype))
+    tile = module._tile_of(batch, dtype)
     choices = [_choice(module, c, batch) for c in _choices(module.MODEL.steps)]
     known: dict[int, Choice] = {}
     for choice in choices:  # a short run has fewer choices than names for them
@@ -99,9 +100,10 @@ def _bytes(module: ModuleType, states: int, batch: int) -> int:
     z, inputs, work = (
         _numbers(shapes) for shapes in (module._STATE, module._INPUTS, module._WORK)
     )
-    sample = (states + 2) * z + 2 * (inputs + work)
+    lines = _numbers(getattr(module, "_LINES", {}))
+    sample = (states + 2) * z + 2 * (inputs + work) + lines
     fields = {name: field.shape for name, field in model.fields.items()}
-    tile = min(batch, int(module._tile_size(dtype)))
+    tile = int(module._tile_of(batch, dtype))
     sums = 2 * 8 * _numbers(module._SHARED)  # of all tiles and of one, in float64
     return int(dtype.itemsize * (tile * sample + batch * _numbers(fields)) + sums)
 

@@ -33,7 +33,7 @@ def constants(derivation: Derivation, names: Names) -> str:
 
 def tables(derivation: Derivation, module: Module, more: Iterable[str] = ()) -> str:
     """Shapes and places of the arrays, for the machinery to allocate and fill."""
-    model, arrays = derivation.model, derivation.program.arrays
+    model, arrays = derivation.model, module.arrays
     state = {n: arrays[n].padded_shape for n in model.fields}
     inputs = {n: arrays[n].padded_shape for n in model.inputs}
     work = {

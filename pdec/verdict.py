@@ -24,6 +24,7 @@ from pdec.targets.inline import Inline
 from pdec.targets.layout import WIDTH, add_up, call, tuple_of
 from pdec.targets.numpy import Function
 from pdec.targets.shared import shared_operand
+from pdec.targets.views import bare
 
 JUDGED = 32  # at most so many steps are linearised
 PLAIN = Inline(lambda symbol: str(symbol.name))
@@ -96,7 +97,9 @@ def functions(derivation: Derivation, module: Module) -> list[str]:
         )
         slopes.add_all(form.slopes_at.statements)
         (name,) = form.slopes_at.outputs
-        slopes.lines.append(f"    return {module.home(name)}")
+        array = module.array(name)
+        cells = bare(array.element(), array, module.home(name))
+        slopes.lines.append(f"    return {cells}")
         found.append(slopes.text())
     return found
 

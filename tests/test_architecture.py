@@ -104,6 +104,7 @@ LAYERS = (
     "targets/ghosts",
     "targets/reductions",
     "targets/shared",
+    "targets/unbroken",
     "targets/solves",
     "targets/numpy",
     "targets/vectors",

@@ -210,13 +210,14 @@ def test_a_step_finds_its_successor() -> None:
     """Implicit steps read <field>_next when they are reversed: it must be right."""
     module = loaded("single")
     plain, seen = module._step_vjp, []
+    cells = module._CELLS["z"]
 
     def checked(n: int, c: Any, v: Any, c_bar: Any, v_bar: Any) -> None:
-        told = v["z_next"].copy()
+        told = v["z_next"][cells].copy()
         ghosts = v["z"].copy()
         module._step(n, c, v)
         seen.append(
-            np.array_equal(v["z_next"], told) and np.array_equal(v["z"], ghosts)
+            np.array_equal(v["z_next"][cells], told) and np.array_equal(v["z"], ghosts)
         )
         plain(n, c, v, c_bar, v_bar)
 

@@ -21,13 +21,13 @@ from pdec.runtime.generated import (
     _initial,
 )
 from pdec.runtime.threads import _each_tile
-from pdec.runtime.types import Arrays
+from pdec.runtime.types import Array, Arrays
 
 # --- tiles ---------------------------------------------------------------------------
 
 # bytes of the largest array of a tile, a few of which should fit into the cache of a
 # core, and of all the states of a run through a tile
-_ARRAY_BYTES = 1 << 18
+_ARRAY_BYTES = 9 << 15
 _STATES_BYTES = 1 << 26
 
 
@@ -43,7 +43,7 @@ def _over_tiles(
     """
     _each_tile(
         run.batch,
-        _tile_size(run.dtype),
+        _tile_of(run.batch, run.dtype),
         lambda: [_workspace(run, n) for n in levels],
         lambda rows, spaces: work(rows, *spaces),
         fold,
@@ -51,7 +51,7 @@ def _over_tiles(
 
 
 def _tile_size(dtype: np.dtype[Any]) -> int:
-    """Return the samples of a tile, from the sizes of the model alone.
+    """Return the most samples of a tile, from the sizes of the model alone.
 
     The machine has no say, nor has the choice of checkpoints, so that neither can
     change the order of a sum.
@@ -61,6 +61,26 @@ def _tile_size(dtype: np.dtype[Any]) -> int:
     largest = max(sizes + [math.prod(shape) for shape in _WORK.values()])
     fitting = _ARRAY_BYTES // (dtype.itemsize * largest)
     return max(1, min(128, fitting, _STATES_BYTES // (dtype.itemsize * states)))
+
+
+def _tile_of(batch: int, dtype: np.dtype[Any]) -> int:
+    """Return the samples of a tile of a batch: as few tiles as can be, of one size."""
+    tiles = max(1, -(-batch // _tile_size(dtype)))
+    return -(-batch // tiles)
+
+
+def _line(c: Arrays, name: str, a: Array, like: Array) -> Array:
+    """Return a coefficient for each number of an array of a tile, in one line.
+
+    That of ghost cells is 0: what is computed there is not read. It is kept in c.
+    """
+    key = f"{name} line"
+    if key not in c or c[key].size < like.size:
+        whole = np.zeros(like.shape, a.dtype)
+        cells: Any = (..., *next(iter(_CELLS.values()))[1 - like.ndim :])
+        whole[cells] = a
+        c[key] = whole.reshape(-1)
+    return c[key][: like.size]
 
 
 # --- buffers of a tile ---------------------------------------------------------------
@@ -98,7 +118,7 @@ class _Tile:
 
 def _workspace(run: _Run, levels: int) -> _Workspace:
     """Allocate the buffers of one tile, with so many states."""
-    size = min(run.batch, _tile_size(run.dtype))
+    size = _tile_of(run.batch, run.dtype)
     return _Workspace(
         {name: np.zeros((levels, size, *s), run.dtype) for name, s in _STATE.items()},
         {

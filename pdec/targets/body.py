@@ -39,10 +39,13 @@ class Module:
     axes: tuple[str, ...]
     names: Names
     scratch: dict[str, Array] = field(default_factory=dict)
+    scratch_ghosts: dict[str, int] = field(default_factory=dict)
     private: set[str] = field(default_factory=set)
 
     def array(self, name: str) -> Array:
-        """The array behind an internal name, marks included."""
+        """The array behind an internal name, marks included, or a scratch array."""
+        if name in self.scratch:
+            return self.scratch[name]
         return self.arrays[split_mark(name)[0]]
 
     def home(self, name: str) -> str:
@@ -55,12 +58,16 @@ class Module:
         self, running: tuple[str, ...], number: int, sizes: dict[str, int]
     ) -> str:
         """A scratch array over running indices, shared by all functions."""
-        shape = [(name, 0 if name == BATCH else sizes[name]) for name in running]
-        axes = tuple(Axis(name, size) for name, size in shape)
+        ghosts = self.scratch_ghosts if {*running}.issuperset(self.axes) else {}
+        axes = tuple(
+            Axis(name, 0 if name == BATCH else sizes[name], ghosts.get(name, 0))
+            for name in running
+        )
         same = [
             n
             for n, a in self.scratch.items()
-            if [x.size for x in a.axes] == [x.size for x in axes]
+            if [(x.size, x.ghosts) for x in a.axes]
+            == [(x.size, x.ghosts) for x in axes]
         ]
         if number < len(same):
             return same[number]
@@ -155,6 +162,16 @@ class Body:
             return self.refer(symbol)
 
         def scratch(indices: tuple[str, ...], number: int) -> str:
-            return self.local(self.module.scratch_name(indices, number, sizes))
+            name = self.module.scratch_name(indices, number, sizes)
+            return self.scratch_view(Access(name, tuple((i, 0) for i in indices)))
 
         return InPlace(running, self.view, Inline(refer), scratch)
+
+    def summand(self, writer: InPlace, expr: sympy.Expr) -> str:
+        """What is summed, as an array over the running indices."""
+        return writer.value(expr)
+
+    def scratch_view(self, access: Access) -> str:
+        """The cells of a scratch array."""
+        padded = self.module.array(access.array).padded
+        return self.raw(access) if padded else self.local(access.array)

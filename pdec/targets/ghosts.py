@@ -7,13 +7,15 @@ z = g at a wall    →   z[:, 0] = -2.0 * z[:, 1] + 1.0 / 3.0 * z[:, 2] + 8.0 / 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import sympy
 
 from pdec.statements import Clear, Fold, Ghost
 from pdec.symbolic import Access, negative
 from pdec.targets.body import Body
 from pdec.targets.inline import PRODUCT, Inline
-from pdec.targets.layout import INDENT, add_up
+from pdec.targets.layout import INDENT, add_up, assign
 
 
 def fill(body: Body, ghost: Ghost) -> None:
@@ -42,7 +44,7 @@ def fold(body: Body, statement: Fold) -> None:
         factor = -weight if minus else weight
         term = _weighted(inline, factor, body.raw(source), first=True)
         cell = body.raw(row.target)
-        body.lines.append(f"{INDENT}{cell} {'-' if minus else '+'}= {term}")
+        body.lines += assign(cell, "-=" if minus else "+=", term)
 
 
 def clear(body: Body, statement: Clear) -> None:
@@ -52,8 +54,14 @@ def clear(body: Body, statement: Clear) -> None:
     if not statement.ghosts_only:
         body.lines.append(f"{INDENT}{name}[...] = 0.0")
         return
+    clear_along(body, statement.array, [axis.name for axis in array.axes])
+
+
+def clear_along(body: Body, name: str, axes: Collection[str]) -> None:
+    """Set the ghost cells of an array along some axes to zero."""
+    array, name = body.module.array(name), body.local(name)
     for position, axis in enumerate(array.axes):
-        if axis.ghosts:
+        if axis.ghosts and axis.name in axes:
             before = ":, " * position
             body.lines.append(f"{INDENT}{name}[{before}:{axis.ghosts}] = 0.0")
             body.lines.append(f"{INDENT}{name}[{before}{-axis.ghosts}:] = 0.0")

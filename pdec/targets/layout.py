@@ -29,10 +29,18 @@ def add_up(left: str, terms: list[str], indent: str = INDENT) -> list[str]:
     if len(line) <= WIDTH:
         return [line]
     first, *rest = terms
-    return [
-        f"{indent}{left} = {first}",
-        *(f"{indent}{left} {term[0]}= {term[2:]}" for term in rest),
-    ]
+    lines = assign(left, "=", first, indent)
+    for term in rest:
+        lines += assign(left, f"{term[0]}=", term[2:], indent)
+    return lines
+
+
+def assign(left: str, sign: str, value: str, indent: str = INDENT) -> list[str]:
+    """``left = value`` or ``left += value``, in brackets where a line is too short."""
+    line = f"{indent}{left} {sign} {value}"
+    if len(line) <= WIDTH or " " not in value:
+        return [line]
+    return [f"{indent}{left} {sign} (", f"{indent}{INDENT}{value}", f"{indent})"]
 
 
 def unpack(homes: dict[str, str], indent: str = INDENT) -> list[str]:

@@ -59,15 +59,24 @@ def _kernel(
         more = ["v_dot: Any"] if function.name.endswith("_jvp") else []
         arguments += [*more, "unknowns: Any", "residual: Any"]
         parts = solved[function.name]
-        return Kernel(function.name, tuple(arguments), " -> None:", function.doc, parts)
-    first = next((f.statements for f in others if f.name == function.first), ())
+        return Kernel(
+            function.name,
+            tuple(arguments),
+            " -> None:",
+            function.doc,
+            parts,
+            how="_compiled",
+        )
     for ending, mark in (("_vjp", "bar"), ("_jvp", "dot")):
         if function.name.endswith(ending):
             arguments += [f"c_{mark}: Any", f"v_{mark}: Any"]
-    result = "loss" if function.name == "_loss" else ""
-    tail = " -> float:" if result else " -> None:"
+    before = {"_loss_vjp": ("_readout", "_loss")}.get(function.name, (function.first,))
+    first = tuple(s for f in others if f.name in before for s in f.statements)
+    own = tuple(s for s in function.statements if s not in first)
     again = _ghosts(derivation) if function.name == "_step_vjp" else ()
-    parts = handed_over((*again, *first, *function.statements), derivation.jacobians)
+    parts = handed_over((*again, *first, *own), derivation.jacobians)
+    judges = function.name in ("_loss", "_loss_vjp")
+    result, tail = ("loss", " -> float:") if judges else ("", " -> None:")
     return Kernel(function.name, tuple(arguments), tail, function.doc, parts, result)
 
 

@@ -3,6 +3,8 @@
 Arrays of samples live in ``v`` (cotangents ``v_bar``, tangents ``v_dot``) and are
 written in place; arrays that all samples share live in ``c``.  Every statement is
 preceded by the piece of the equation that it computes and its line in the source.
+A step and its adjoint work on unbroken lines where they can (``unbroken.py``): ``z`` is
+the line then, and ``z_rows`` the array.
 """
 
 from __future__ import annotations
@@ -15,13 +17,15 @@ import sympy
 
 from pdec.contracts import SampleFunction, Target, Written
 from pdec.statements import Clear, Fold, Ghost, Linear, Map, Solve, Statement
-from pdec.symbolic import Access, Constant, accesses, negative
+from pdec.symbolic import TIME, Access, Constant, accesses, negative
 from pdec.targets import ghosts, solves
+from pdec.targets.arrays import InPlace
 from pdec.targets.body import LEVEL, Body, Module
 from pdec.targets.inline import Inline
-from pdec.targets.layout import INDENT, comment, unpack
+from pdec.targets.layout import INDENT, call, comment, unpack
 from pdec.targets.reductions import reduce
 from pdec.targets.shared import map_shared
+from pdec.targets.unbroken import Line, widened
 
 if TYPE_CHECKING:
     from pdec.derive import Derivation
@@ -35,8 +39,14 @@ def indexed(access: Access) -> bool:
 class Function(Body):
     """One function of the generated module in the making."""
 
-    def __init__(self, module: Module, head: str, doc: str) -> None:
+    def __init__(
+        self, module: Module, head: str, doc: str, line: Line | None = None
+    ) -> None:
         super().__init__(module)
+        self.line = line
+        self.on_line = False  # whether the statement being written is
+        self._repeated: dict[str, list[str]] = {}
+        self._folded: dict[str, list[str]] = {}  # along these axes, and not yet cleared
         self.head = head
         self.doc = doc
         self._said: str | None = None
@@ -45,6 +55,8 @@ class Function(Body):
     def text(self) -> str:
         """The finished function."""
         unpacked = unpack(self.locals)
+        for lines in self._repeated.values():
+            unpacked += lines
         return "\n".join(
             [self.head, f'{INDENT}"""{self.doc}"""', *unpacked, *self.lines]
         )
@@ -59,6 +71,7 @@ class Function(Body):
                 self.reads.add(statement.array)
         for statement in listed:
             self.add(statement)
+        self._clear_folded(list(self._folded))
 
     def add(self, statement: Statement) -> None:
         """Write one statement."""
@@ -71,6 +84,7 @@ class Function(Body):
             ghosts.fill(self, statement)
         elif isinstance(statement, Fold):
             ghosts.fold(self, statement)
+            self._folded.setdefault(statement.array, []).append(statement.ghost.axis)
         elif isinstance(statement, Solve):
             for guess in statement.guess:
                 self._map(guess)
@@ -86,16 +100,16 @@ class Function(Body):
         """Name the functions of time in a statement: cos_0 = np.cos(…)."""
         inline, found = Inline(self.refer), {}
         calls = [
-            call
-            for call in statement.expr.atoms(sympy.Function)
-            if LEVEL in call.free_symbols and not any(map(indexed, accesses(call)))
+            node
+            for node in statement.expr.atoms(sympy.Function)
+            if LEVEL in node.free_symbols and not any(map(indexed, accesses(node)))
         ]
-        for call in sorted(calls, key=sympy.default_sort_key):
-            if call not in self._calls:
-                name = f"{type(call).__name__}~{len(self._calls)}"
-                self._calls[call] = Constant(name)
-                self.lines.append(f"{INDENT}{self.module.names(name)} = {inline(call)}")
-            found[call] = self._calls[call]
+        for node in sorted(calls, key=sympy.default_sort_key):
+            if node not in self._calls:
+                name = f"{type(node).__name__}~{len(self._calls)}"
+                self._calls[node] = Constant(name)
+                self.lines.append(f"{INDENT}{self.module.names(name)} = {inline(node)}")
+            found[node] = self._calls[node]
         return replace(statement, expr=statement.expr.xreplace(found))
 
     def explain(self, statement: Statement) -> None:
@@ -112,9 +126,16 @@ class Function(Body):
         return not any(self.module.array(a.array).per_sample for a in touched)
 
     def _map(self, statement: Map) -> None:
+        self.on_line = self.line is not None and self.line.takes(statement)
+        if self.on_line:
+            self._clear_folded([a.array for a in accesses(statement.expr)])
         if statement.over:
             reduce(self, statement)
-            return
+        else:
+            self._assign(statement)
+        self.on_line = False
+
+    def _assign(self, statement: Map) -> None:
         running = self.running(statement)
         writer = self.writer(statement, running)
         target = self.view(statement.target, running)
@@ -128,20 +149,92 @@ class Function(Body):
             )
         self.lines += writer.lines
 
+    def _clear_folded(self, names: Iterable[str]) -> None:
+        """Set ghost cells whose cotangents have been handed on to zero, for the line.
+
+        Not at once: what a wall is made of reads them after they were folded.
+        """
+        for name in names:
+            axes = self._folded.pop(name, [])
+            if axes and self.module.scratch_ghosts:
+                ghosts.clear_along(self, name, axes)
+
+    # --- the two ways to look at a tile: as a line, and as rows -----------------------
+
+    def local(self, name: str) -> str:
+        """The local variable that holds an array: z_rows for rows beside lines."""
+        array = self.module.array(name)
+        if not self.line or not array.per_sample or not array.padded:
+            return super().local(name)
+        identifier = self.module.names(f"{name}~rows")
+        self.locals.setdefault(identifier, self.module.home(name))
+        return identifier
+
+    def view(self, access: Access, running: tuple[str, ...]) -> str:
+        """An element as an operand: beside the running indices, or on the line."""
+        if not (self.on_line and access.index) or set(access.indices) <= {TIME}:
+            return super().view(access, running)
+        assert self.line is not None
+        home = self.module.home(access.array)
+        if home.startswith("c"):
+            identifier = self.module.names(f"{access.array}~line")
+            tail = f"[{self.line.place('')}]"
+            arguments = self.line.repeat(access)
+            self._repeated[identifier] = call(
+                f"{identifier} = _line", arguments, tail=tail
+            )
+            return identifier
+        mark, value = self.line.view(access, home)
+        name = f"{access.array}~{mark}" if mark else access.array
+        identifier = self.module.names(name)
+        self.locals.setdefault(identifier, value)
+        return identifier
+
+    def summand(self, writer: InPlace, expr: sympy.Expr) -> str:
+        """What is summed, without the ghost cells that are on the line."""
+        if not self.on_line:
+            return super().summand(writer, expr)
+        if isinstance(expr, Access):
+            return super().view(expr, writer.running)
+        scratch = writer.value(expr)
+        return self.raw(Access(scratch, tuple((i, 0) for i in writer.running)))
+
+    def scratch_view(self, access: Access) -> str:
+        """The cells of a scratch array, or all of it as a line."""
+        if self.line is None or not self.on_line:
+            return super().scratch_view(access)
+        home = self.module.home(access.array)
+        _, self.locals[access.array] = self.line.view(access, home)
+        return access.array
+
 
 def write(
     functions: Sequence[SampleFunction], module: Module, derivation: Derivation
 ) -> Written:
     """Write the functions on tiles of samples."""
-    del derivation
+    arranged = bool(module.scratch_ghosts)
+    line = Line(derivation, module.arrays, module.names) if arranged else None
     texts = []
     for each in functions:
-        function = Function(module, f"def {each.name}{_signature(each.name)}", each.doc)
+        head = f"def {each.name}{_signature(each.name)}"
+        often = each.name in ("_step", "_step_vjp")
+        function = Function(module, head, each.doc, line if often else None)
         if each.first:
             function.lines.append(f"{INDENT}{each.first}(n, c, v)")
+        left = line.unfilled(each.statements) if line and each.name == "_step" else {}
+        for name, axes in left.items():
+            function.lines.append(comment(f"ghost cells of {name} not filled below"))
+            ghosts.clear_along(function, name, axes)
         function.add_all(each.statements)
         texts.append(function.text())
-    return Written(texts, [], [])
+    return Written(texts, [], line.tables() if line else [])
+
+
+def arrange(module: Module, derivation: Derivation) -> None:
+    """Give the arrays of a module their layout."""
+    module.arrays = widened(derivation)
+    if line := Line(derivation, module.arrays, module.names):
+        module.scratch_ghosts = line.ghosts
 
 
 def _signature(name: str) -> str:
@@ -163,5 +256,6 @@ PLUGINS = (
         write=write,
         driver=("tiles", "numpy_driver", "pattern", "implicit"),
         tools=("host",),
+        arrange=arrange,
     ),
 )

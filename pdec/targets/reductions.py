@@ -140,7 +140,8 @@ def _matmul(
     source, out = wrap(body.raw(field)), body.raw(statement.target)
     if add:
         indices, sizes = statement.target.indices, body.sizes(statement)
-        place = body.local(body.module.scratch_name(indices, 0, sizes))
+        scratch = body.module.scratch_name(indices, 0, sizes)
+        place = body.scratch_view(Access(scratch, tuple((i, 0) for i in indices)))
         body.lines += call("np.matmul", [name, source, f"out={wrap(place)}"])
         body.lines += call("np.add", [out, place, f"out={out}"])
     else:
@@ -154,7 +155,7 @@ def _reduce_scratch(body: Body, statement: Map, *, scalar: bool) -> None:
     factor, expr = sympy.S.One, statement.expr
     if not statement.maximum:
         factor, expr = split_scalar(statement.expr)
-    value = writer.value(expr)
+    value = body.summand(writer, expr)
     body.lines += writer.lines
     axes = axes_of(running, statement.over)
     if scalar:
