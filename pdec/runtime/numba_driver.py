@@ -159,8 +159,21 @@ def _kept(run: _Run, slots: int) -> int:
 
 
 def _moves(slots: int) -> Array:
-    """Return the way there and back as rows (from, to, place)."""
-    return np.array(list(_schedule(slots)), np.int64).reshape(-1, 3)
+    """Return the way there and back, a step a row: (n, here, there, whether back).
+
+    States are kept at levels 0, 1, …; those between two that are kept go to the two
+    levels behind them in turn.
+    """
+    found = []
+    for start, end, place in _schedule(slots):
+        here = place
+        for n in range(start, end):
+            there = place + 1 + (end - n - 1) % 2
+            found.append((n, here, there, 0))
+            here = there
+        if start > end:
+            found.append((end, place, place + 1, 1))
+    return np.array(found, np.int64).reshape(-1, 4)
 
 
 def _pull_back(run: _Run, zT_bar: Arrays, slots: int) -> dict[str, Any]:

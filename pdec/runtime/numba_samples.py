@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from pdec.runtime.compiled import (
-    _add_up,
-    _clear_sample,
-    _give_inputs,
+    _clear_levels,
+    _give_cotangents,
     _give_readouts,
     _give_state,
     _initial,
@@ -29,12 +28,12 @@ from pdec.runtime.compiled import (
     _take_tangents,
     _take_targets,
 )
-from pdec.runtime.numba_tools import _compiled, _entry
+from pdec.runtime.numba_tools import _entry, _inlined
 
 # --- compiled: all steps of some samples ---------------------------------------------
 
 
-@_compiled
+@_inlined
 def _begin(s: int, z: Any, x: Any, c: Any, v: Any) -> None:
     """Bring in sample s, at level 0; without z, the model says how it begins."""
     _take_inputs(s, x, v)
@@ -97,32 +96,6 @@ def _judge_samples(
 
 
 # [end]
-@_compiled
-def _advance(start: int, end: int, place: int, c: Any, v: Any) -> None:
-    """Run steps start to end - 1 from the level `place`; what follows goes to the next.
-
-    Those between go to place + 2 and place + 1 in turn.
-    """
-    here = place
-    for n in range(start, end):
-        there = place + 1 + (end - n - 1) % 2
-        _step(n, here % len(v[0]), there % len(v[0]), c, v)
-        here = there
-
-
-@_compiled
-def _finish_sample(
-    s: int, c: Any, v: Any, c_bar: Any, v_bar: Any, sums: Any, z_bar: Any, x_bar: Any
-) -> None:
-    """Take the cotangents of a sample out, once they are those of its initial state."""
-    # [feature: initial]
-    _initial_vjp(0, 0, 0, c, v, c_bar, v_bar)
-    # [end]
-    _give_state(s, 0, v_bar, z_bar)
-    _give_inputs(s, v_bar, x_bar)
-    _add_up(c_bar, sums)
-
-
 @_entry
 def _pull_samples(
     first: int,
@@ -141,19 +114,19 @@ def _pull_samples(
     x_bar: Any,
 ) -> None:
     """Take samples there, and cotangents of their final states back."""
-    levels = len(v[0])
     for s in range(first, last):
         _begin(s, z, x, c, v)
-        _clear_sample(v_bar)
         _take_state(s, steps % 2, zT_bar, v_bar)
         for k in range(len(moves)):
-            start, end, place = moves[k, 0], moves[k, 1], moves[k, 2]
-            if start < end:
-                _advance(start, end, place, c, v)
+            n, here, there, back = moves[k, 0], moves[k, 1], moves[k, 2], moves[k, 3]
+            if back:
+                _step_vjp(n, here, there, c, v, c_bar, v_bar)
             else:
-                here, there = place % levels, (place + 1) % levels
-                _step_vjp(end, here, there, c, v, c_bar, v_bar)
-        _finish_sample(s, c, v, c_bar, v_bar, sums, z_bar, x_bar)
+                _step(n, here, there, c, v)
+        # [feature: initial]
+        _initial_vjp(0, 0, 0, c, v, c_bar, v_bar)
+        # [end]
+        _give_cotangents(s, v_bar, c_bar, z_bar, x_bar, sums)
 
 
 # [feature: loss]
@@ -176,31 +149,35 @@ def _differentiate_samples(
     x_bar: Any,
 ) -> None:
     """Take samples there and back, with the loss after every so many steps."""
-    levels = len(v[0])
     for s in range(first, last):
         _begin(s, z, x, c, v)
-        _clear_sample(v_bar)
+        # [feature: every]
+        _clear_levels(v_bar)
+        # [end]
         for k in range(len(moves)):
-            start, end, place = moves[k, 0], moves[k, 1], moves[k, 2]
-            if start < end:
-                _advance(start, end, place, c, v)
+            n, here, there, back = moves[k, 0], moves[k, 1], moves[k, 2], moves[k, 3]
+            if not back:
+                _step(n, here, there, c, v)
                 continue
-            here, there = place % levels, (place + 1) % levels
-            if start % every == 0:
-                number = start // every - 1
+            number = (n + 1) // every - 1
+            if (n + 1) % every == 0:
                 _take_targets(s, number, y, v)
-                # [feature: readout]
-                _readout(start, there, 0, c, v)
+                # [feature: every]
+                losses[s, number] = _loss_vjp(n, there, 0, c, v, c_bar, v_bar)
+                _join_levels(n + 1, v_bar)
                 # [end]
-                losses[s, number] = _loss(start, there, 0, c, v)
-                _loss_vjp(start + 1, there, 0, c, v, c_bar, v_bar)
-                _join_levels(start, v_bar)
-            _step_vjp(end, here, there, c, v, c_bar, v_bar)
-        _finish_sample(s, c, v, c_bar, v_bar, sums, z_bar, x_bar)
+                # [feature: not every]
+                losses[s, number] = _loss_vjp(n + 1, there, 0, c, v, c_bar, v_bar)
+                # [end]
+            _step_vjp(n, here, there, c, v, c_bar, v_bar)
+        # [feature: initial]
+        _initial_vjp(0, 0, 0, c, v, c_bar, v_bar)
+        # [end]
+        _give_cotangents(s, v_bar, c_bar, z_bar, x_bar, sums)
 
 
 # [end]
-@_compiled
+@_inlined
 def _begin_tangent(
     s: int, z_dot: Any, x_dot: Any, c: Any, v: Any, c_dot: Any, v_dot: Any
 ) -> None:

@@ -35,15 +35,26 @@ def _compiled(function: Callable[..., Any]) -> Any:
     return numba.njit(**_OPTIONS, **options)(function)
 
 
+def _inlined(function: Callable[..., Any]) -> Any:
+    """Make a function part of those that call it: it is not compiled by itself.
+
+    Each is called from one place of an entry, which is then compiled once; a function
+    by itself would be optimised and turned into machine code as often as others call
+    it, and those that call them.
+    """
+    return numba.njit(inline="always", **_OPTIONS)(function)
+
+
 def _entry(function: Callable[..., Any]) -> Any:
     """Compile a function when it is first called, and keep the code beside the module.
 
     Where nothing can be written, it is compiled again in every process.
     """
+    options: Any = {"no_cfunc_wrapper": True, **_OPTIONS}
     try:
-        return numba.njit(cache=True, **_OPTIONS)(function)
+        return numba.njit(cache=True, **options)(function)
     except RuntimeError:
-        return numba.njit(**_OPTIONS)(function)
+        return numba.njit(**options)(function)
 
 
 # [feature: accurate]

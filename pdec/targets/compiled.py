@@ -29,7 +29,7 @@ OF_ONE_SAMPLE = (Role.INPUT, Role.TARGET, Role.WORK, Role.READOUT, Role.LOSS)
 
 @dataclass(frozen=True)
 class Kernel:
-    """A function to be: its signature, what it does, and what it returns, if at all."""
+    """A function to be: its signature, what it does, returns, and how it is made."""
 
     name: str
     arguments: tuple[str, ...]
@@ -37,6 +37,7 @@ class Kernel:
     doc: str
     statements: tuple[Part, ...]
     result: str = ""
+    how: str = "_inlined"
 
 
 @dataclass
@@ -123,7 +124,9 @@ class Kernels:
         if kernel.result:
             lines.append(f"{INDENT}return {body.local(kernel.result)}[()]")
         head = call(f"def {kernel.name}", list(kernel.arguments), "", kernel.tail)
-        return "\n".join(["@_compiled", *head, f'{INDENT}"""{kernel.doc}"""', *lines])
+        return "\n".join(
+            [f"@{kernel.how}", *head, f'{INDENT}"""{kernel.doc}"""', *lines]
+        )
 
     def _rank(self, name: str) -> tuple[str, int]:
         base, mark = split_mark(name)

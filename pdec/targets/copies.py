@@ -20,10 +20,12 @@ Cells = list[tuple[str, str, str]]  # of each axis: variable, its range, what it
 def copies(kernels: Kernels, along: Collection[str]) -> list[str]:
     """Write them; the targets ``along`` have one for each of several steps."""
     found = {**_in_and_out(kernels, along), **_on_the_way_back(kernels)}
+    if along:
+        found |= _between_levels(kernels)
     return [
         "\n".join(
             [
-                f"@_compiled\ndef {head}:",
+                f"@_inlined\ndef {head}:",
                 f'{INDENT}"""{doc}"""',
                 *(line for nest in nests for line in nest),
             ]
@@ -86,59 +88,55 @@ def _in_and_out(kernels: Kernels, along: Collection[str]) -> dict[Head, list[Lin
 
 
 def _on_the_way_back(kernels: Kernels) -> dict[Head, list[Lines]]:
-    """What clears, joins and takes out cotangents."""
+    """What takes the cotangents of a sample out, and clears what the next adds to."""
     fields = list(enumerate(kernels.of(Role.STATE)))
     inputs = list(enumerate(kernels.of(Role.INPUT)))
     v_bar, place = kernels.used["~bar"].index, kernels.shared("~bar").index
+    found = []
+    for k, f in fields:
+        own = _cells(kernels, f)
+        found.append(
+            _move(own, f"v_bar[{k}]", ["0"], "=", f"z_bar[{k}]", ["s"], out=True)
+        )
+    for k, i in inputs:
+        own, row = _cells(kernels, i), [f"s % len(x_bar[{k}])"]
+        inner = f"v_bar[{v_bar(i)}]"
+        add = _move(own, inner, [], "+=", f"x_bar[{k}]", row, out=True)
+        found.append([*add, _cleared(own, inner)])
+    for k, c in enumerate(kernels.summed()):
+        whole = _cells(kernels, c, ghosts=True)
+        inner = f"c_bar[{place(c)}]"
+        total = f"{_at(f'sums[{k}]', [], whole)} += {_at(inner, [], whole)}"
+        found.append([*_nest(whole, total), _cleared(whole, inner)])
+    head = "_give_cotangents(s, v_bar, c_bar, z_bar, x_bar, sums)"
+    doc = "Take those of sample s out, or add them up, and clear what is added to."
+    return {(head, doc): found}
 
-    def own(name: str) -> Cells:
-        return _cells(kernels, name)
 
-    def whole(name: str) -> Cells:
-        return _cells(kernels, name, ghosts=True)
+def _cleared(cells: Cells, array: str) -> str:
+    """The line that sets an array to zero, behind another one in its loops."""
+    return f"{INDENT * (len(cells) + 1)}{_at(array, [], cells)} = 0.0"
 
+
+def _between_levels(kernels: Kernels) -> dict[Head, list[Lines]]:
+    """What several losses along the way need: their cotangents add up."""
+    joined, cleared = [], []
+    for k, f in enumerate(kernels.of(Role.STATE)):
+        own, whole, name = (
+            _cells(kernels, f),
+            _cells(kernels, f, ghosts=True),
+            f"v_bar[{k}]",
+        )
+        other = _at(name, ["(n + 1) % 2"], own)
+        joined.append(_nest(own, f"{_at(name, ['n % 2'], own)} += {other}"))
+        for level in ("0", "1"):
+            cleared.append(_nest(whole, _at(name, [level], whole) + " = 0.0"))
     return {
-        ("_give_inputs(s, v_bar, x_bar)", "Add to the cotangents of the inputs."): [
-            _move(
-                own(i),
-                f"v_bar[{v_bar(i)}]",
-                [],
-                "+=",
-                f"x_bar[{k}]",
-                [f"s % len(x_bar[{k}])"],
-                out=True,
-            )
-            for k, i in inputs
-        ],
-        ("_join_levels(n, v_bar)", "Add the cotangents in the other level."): [
-            _nest(
-                own(f),
-                _at(f"v_bar[{k}]", ["n % 2"], own(f))
-                + " += "
-                + _at(f"v_bar[{k}]", ["(n + 1) % 2"], own(f)),
-            )
-            for k, f in fields
-        ],
-        ("_clear_sample(v_bar)", "Set to zero what the way back adds to."): [
-            *(
-                _nest(whole(f), _at(f"v_bar[{k}]", [level], whole(f)) + " = 0.0")
-                for k, f in fields
-                for level in ("0", "1")
-            ),
-            *(
-                _nest(whole(i), _at(f"v_bar[{v_bar(i)}]", [], whole(i)) + " = 0.0")
-                for _, i in inputs
-            ),
-        ],
-        ("_add_up(c_bar, sums)", "Add the sums of one sample to those of all."): [
-            _nest(
-                whole(c),
-                f"{_at(f'sums[{k}]', [], whole(c))} += "
-                f"{_at(f'c_bar[{place(c)}]', [], whole(c))}",
-                f"{_at(f'c_bar[{place(c)}]', [], whole(c))} = 0.0",
-            )
-            for k, c in enumerate(kernels.summed())
-        ],
+        (
+            "_join_levels(n, v_bar)",
+            "Add the cotangents in the other level.",
+        ): joined,
+        ("_clear_levels(v_bar)", "Set the cotangents of the fields to zero."): cleared,
     }
 
 

@@ -32,7 +32,7 @@ from pdec.symbolic import (
 from pdec.targets.body import LEVEL, Body, Module, split_mark
 from pdec.targets.inline import POWER, PRODUCT, SUM, UNARY, Inline
 from pdec.targets.layout import INDENT, WIDTH, comment
-from pdec.targets.nests import Nest, Piece, axis_of
+from pdec.targets.nests import Nest, Piece, axis_of, rows_at_once
 from pdec.targets.shared import shortened
 from pdec.targets.vectors import Copy, call_lines, copy_lines
 
@@ -123,6 +123,13 @@ def constant(expr: sympy.Expr) -> bool:
     if expr.atoms(Access, IndexValue) or expr.has(LEVEL):
         return False
     return not any(c.name.startswith("part~") for c in expr.atoms(Constant))
+
+
+def _row(statement: Map, index: str, by: int) -> Map:
+    """A statement for the row that lies behind that of an index."""
+    moved = {a: a.shifted(index, by) for a in accesses(statement.expr)}
+    target, expr = statement.target.shifted(index, by), statement.expr.xreplace(moved)
+    return replace(statement, target=target, expr=expr)
 
 
 class Loops(Body):
@@ -227,6 +234,10 @@ class Loops(Body):
         for statement in nest.cleared:
             self._start(statement)
         inner = nest.indices[-1] if nest.indices else ""
+        sizes = {k: v for m in nest.maps for k, v in self.sizes(m).items()}
+        rows = rows_at_once(nest, sizes, self.margins)
+        if rows > 1 and inner not in maps[0].target.indices:
+            maps = [_row(m, nest.indices[0], k) for k in range(rows) for m in maps]
         sums = {
             number: self.module.names(f"sum~{number + 1}")
             for number, m in enumerate(maps)
@@ -241,16 +252,43 @@ class Loops(Body):
             if not set(maps[number].target.indices) & set(nest.indices)
         }
         self.lines += [f"{INDENT}{total} = 0.0" for total in totals.values()]
-        sizes = {k: v for m in nest.maps for k, v in self.sizes(m).items()}
         indent = INDENT
-        for name in nest.indices:
+        for name, bounds in self._loops(nest, sizes, rows, bool(sums)):
             if name == inner:
                 for number, total in sums.items():
                     start = "-np.inf" if maps[number].maximum else "0.0"
                     self.lines.append(f"{indent}{total} = real({start})")
-            bounds = self._bounds(name, sizes[name], nest.gathered)
             self.lines.append(f"{indent}for {self.index(name)} in {bounds}:")
             indent += INDENT
+        self._statements(maps, sums, indent)
+        for number, total in sums.items():
+            less = indent[: -len(INDENT)]
+            if number in totals:  # in float64, and to its array once a step
+                self.lines.append(f"{less}{totals[number]} += {total}")
+            else:
+                self._deposit(maps[number], total, less)
+        for number, total in totals.items():
+            self._deposit(maps[number], total, INDENT)
+
+    def _loops(
+        self, nest: Nest, sizes: Mapping[str, int], rows: int, summing: bool
+    ) -> list[tuple[str, str]]:
+        """The indices of the loops and their ranges; several rows go innermost."""
+        found = [(i, self._bounds(i, sizes[i], nest.gathered)) for i in nest.indices]
+        if rows == 1:
+            return found
+        first = nest.indices[0]
+        steps = f"range(0, {sizes[first]}, {rows})"
+        if summing:  # their statements are written out
+            return [(first, steps), *found[1:]]
+        row = f"{first}~row"
+        start = self.index(row)
+        return [(row, steps), *found[1:], (first, f"range({start}, {start} + {rows})")]
+
+    def _statements(
+        self, maps: list[Map], sums: Mapping[int, str], indent: str
+    ) -> None:
+        """Write statements at one cell."""
         kept = self._read_again(maps)
         for number, statement in enumerate(maps):
             name = statement.writes
@@ -265,14 +303,6 @@ class Loops(Body):
                 here = self.here[statement.target]
                 self.lines.append(f"{indent}{element} = {here}")
         self.here.clear()
-        for number, total in sums.items():
-            less = indent[: -len(INDENT)]
-            if number in totals:  # in float64, and to its array once a step
-                self.lines.append(f"{less}{totals[number]} += {total}")
-            else:
-                self._deposit(maps[number], total, less)
-        for number, total in totals.items():
-            self._deposit(maps[number], total, INDENT)
 
     def _read_again(self, maps: list[Map]) -> set[str]:
         """Arrays that are set and read again at the same cell: by way of a number.

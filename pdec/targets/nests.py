@@ -13,7 +13,7 @@ zero outside of the cells that they belong to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import sympy
@@ -251,6 +251,40 @@ def _shares_loop(old: Map, new: Map, loops: tuple[str, ...]) -> bool:
 
 def _pointwise(statement: Map, loops: tuple[str, ...]) -> bool:
     return set(statement.target.indices) - {BATCH, TIME} == set(loops)
+
+
+# --- products of channels -------------------------------------------------------------
+
+# vectors of sums that stay in registers beside what they are added up from
+_REGISTERS = 12
+# cells of a row from which on this gains: shorter ones are unrolled cell by cell
+_LONG = 64
+
+
+def rows_at_once(nest: Nest, sizes: Mapping[str, int], axes: Collection[str]) -> int:
+    """How many values of its first index a product of channels takes at once.
+
+        Z[i, x] += A[i, k] z[k, x]
+
+    A vector of z then serves several rows i, instead of being loaded for each.
+    """
+    channels = [i for i in nest.indices if axis_of(i) not in axes]
+    if len(channels) < 2 or len(channels) == len(nest.indices) or nest.fixed:
+        return 1
+    first, inner = nest.indices[0], nest.indices[-1]
+    if sizes[inner] < _LONG:
+        return 1
+    for statement in nest.maps:
+        adds = statement.accumulate and statement.writes not in nest.reads()
+        if not adds or first not in statement.target.indices:
+            return 1
+        if IndexValue(first) in statement.expr.free_symbols:
+            return 1
+    summed = [m for m in nest.maps if inner not in m.target.indices]
+    if summed and len(summed) < len(nest.maps):
+        return 1
+    fits = [n for n in (4, 3, 2) if sizes[first] % n == 0]
+    return next((n for n in fits if n * len(summed) <= _REGISTERS), 1)
 
 
 # --- what needs no array --------------------------------------------------------------

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pdec.contracts import SampleFunction, Target, Written
-from pdec.statements import Array
+from pdec.statements import Array, Ghost, Statement
 from pdec.symbolic import BATCH
 from pdec.targets.body import MARKS, Module
 from pdec.targets.compiled import VECTOR, Kernel, Kernels
@@ -59,15 +59,35 @@ def _kernel(
         more = ["v_dot: Any"] if function.name.endswith("_jvp") else []
         arguments += [*more, "unknowns: Any", "residual: Any"]
         parts = solved[function.name]
-        return Kernel(function.name, tuple(arguments), " -> None:", function.doc, parts)
-    first = next((f.statements for f in others if f.name == function.first), ())
+        return Kernel(
+            function.name,
+            tuple(arguments),
+            " -> None:",
+            function.doc,
+            parts,
+            how="_compiled",
+        )
     for ending, mark in (("_vjp", "bar"), ("_jvp", "dot")):
         if function.name.endswith(ending):
             arguments += [f"c_{mark}: Any", f"v_{mark}: Any"]
-    result = "loss" if function.name == "_loss" else ""
-    tail = " -> float:" if result else " -> None:"
-    parts = handed_over((*first, *function.statements), derivation.jacobians)
+    before = {"_loss_vjp": ("_readout", "_loss")}.get(function.name, (function.first,))
+    first = tuple(s for f in others if f.name in before for s in f.statements)
+    own = tuple(s for s in function.statements if s not in first)
+    again = _ghosts(derivation) if function.name == "_step_vjp" else ()
+    parts = handed_over((*again, *first, *own), derivation.jacobians)
+    judges = function.name in ("_loss", "_loss_vjp")
+    result, tail = ("loss", " -> float:") if judges else ("", " -> None:")
     return Kernel(function.name, tuple(arguments), tail, function.doc, parts, result)
+
+
+def _ghosts(derivation: Derivation) -> tuple[Statement, ...]:
+    """The ghost cells of what was solved for, filled again on the way back.
+
+    The next step may have filled them since, compiled in another place with another
+    last bit, or, with fewer states kept, may not have.
+    """
+    residuals = [j.solve.residual for j in derivation.jacobians.values()]
+    return tuple(s for r in residuals for s in r.statements if isinstance(s, Ghost))
 
 
 def _margins(derivation: Derivation) -> dict[str, int]:
