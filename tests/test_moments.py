@@ -82,7 +82,7 @@ def test_interval():
         ),
         (exp(-sqrt(1 + r**2 / s**2)), lambda u: mpmath.exp(-mpmath.sqrt(1 + u * u)), s),
     ],
-    ids=str,
+    ids=lambda value: "shape" if callable(value) else str(value),
 )
 def test_one_centre_and_one_width(kernel, shape, area):
     """∫ r^k K = Σ binomial(k, j) c^(k-j) s^(j+1) I_j, the numbers I_j by mpmath."""

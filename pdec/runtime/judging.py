@@ -60,8 +60,9 @@ def _verdict(found: _Linearised, h: float, most: int) -> _Verdict:
         growth = growth._replace(own=min(growth.own, 0.0))
     # [end]
     flag = _flag(growth.excess)
-    verdict = _Verdict(flag, "exact", growth, step, certificate, contractive)
-    if _is_exact(found):
+    basis = "exact" if found.rigorous else "heuristic"  # it depends on the state
+    verdict = _Verdict(flag, basis, growth, step, certificate, contractive)
+    if _modes_decide(found):
         # [feature: components]
         A = found.modes.matrix.reshape(-1, 1, *found.modes.matrix.shape[-2:])
         transient, beyond = _beyond(A, found.slopes, h)
@@ -71,7 +72,7 @@ def _verdict(found: _Linearised, h: float, most: int) -> _Verdict:
         # [end]
         return verdict
     # [feature: quick]
-    return verdict._replace(basis="heuristic")  # it depends on the state
+    return verdict
     # [end]
     # [feature: not quick]
     dense = _dense(found, most)
@@ -126,7 +127,7 @@ def _worst(beyond: float) -> str:
 
 
 # [end]
-def _is_exact(found: _Linearised) -> bool:
+def _modes_decide(found: _Linearised) -> bool:
     """Tell whether the modes decide: alike in all cells, and for any slopes.
 
     The slopes of cells and of channels differ from each other, which no single s stands
@@ -134,7 +135,7 @@ def _is_exact(found: _Linearised) -> bool:
     """
     low, high = found.slopes
     alike = low == high or (found.modes.matrix.shape[-1] == 1 and low >= 0.0)
-    return found.modes.exact and found.rigorous and alike
+    return found.modes.exact and alike
 
 
 # [feature: not quick]
