@@ -9,7 +9,7 @@ PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
 BENCH ?= bench
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n auto
 BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
