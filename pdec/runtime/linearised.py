@@ -179,7 +179,7 @@ def _dense(found: _Linearised, most: int) -> tuple[Array, bool] | None:
         if len(a) <= times:  # alike in all cells
             shape[1:-2] = [1 for _ in space]
         full[place] = np.broadcast_to(a.reshape(shape), (times, *space, height, width))
-    kept = _kept(full, most // width)
+    kept = _some_cells(full, most // width)
     if math.prod(map(len, kept)) * width > most or not found.ordered:
         return None
     cells = math.prod(map(len, kept))
@@ -201,7 +201,7 @@ def _dense(found: _Linearised, most: int) -> tuple[Array, bool] | None:
     return blocks.reshape(times, -1, cells * width), whole
 
 
-def _kept(rows: _Rows, most: int) -> list[Array]:
+def _some_cells(rows: _Rows, most: int) -> list[Array]:
     """Return the cells along each axis, few enough if those amid walls are alike."""
     kept = [np.arange(size) for size, _, _ in _AXES]
     reach = [max(abs(place[k]) for place in rows) for k in range(len(kept))]
