@@ -19,13 +19,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from speed import BATCH, DOUBLE, MODELS, PEERS, STEPS, jax_gradient, loss_of
-
-import pdec
+from peers import jax_of, torch_of
+from speed import load
+from workloads import Point, Workload, all_of, point
 
 Run = Callable[[], tuple[float, Any]]
 WORKLOADS = ("B1", "B2", "B3", "B4")
@@ -72,7 +71,8 @@ def copied(cupy: Any) -> float:
 
 def measured(cupy: Any, name: str, args: Any, bandwidth: float) -> list[str]:
     """Check the variants of a workload, time them, and return rows of the table."""
-    runs, expected, state = variants(cupy, name, args.torch_compile)
+    workload = all_of()[name]
+    runs, expected, state = variants(cupy, workload, args.torch_compile)
     checked(runs, expected, {"B4": 1e-5}.get(name, 2e-3))
     times: dict[str, list[float]] = {label: [] for label in runs}
     for _ in range(args.rounds):
@@ -90,83 +90,50 @@ def measured(cupy: Any, name: str, args: Any, bandwidth: float) -> list[str]:
         rows.append(
             f"{name:<4}{label:<16}{median:>9.3f}{max(times[label]):>9.3f}{ratio}"
         )
-    least = 1e3 * 2 * (STEPS[name] + 1) * state / bandwidth
+    least = 1e3 * 2 * (workload.steps + 1) * state / bandwidth
     share = least / medians["pdec cupy"]
     rows.append(f"{'':<4}states, written and read once: {least:.3f} ms, {share:.0%}")
     return rows
 
 
 def variants(
-    cupy: Any, name: str, torch_compile: bool
+    cupy: Any, workload: Workload, torch_compile: bool
 ) -> tuple[dict[str, Run], tuple[float, Any], int]:
     """Return the variants, what NumPy gives, and the bytes of the states of a batch."""
-    dtype = "float64" if name in DOUBLE else "float32"
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"{name}.npde"
-        file.write_text(f"{MODELS[name]}dtype {dtype}\n", "utf-8")
-        ours, theirs = pdec.load(file, target="cupy"), pdec.load(file)
-    rng, batch = np.random.default_rng(0), BATCH[name]
-
-    def draw(variables: Any) -> Any:
-        return {
-            n: (0.5 * rng.random((batch, *v.shape))).astype(dtype)
-            for n, v in variables.items()
-        }
-
-    p, z, y = theirs.init_params(0), draw(ours.MODEL.fields), draw(ours.MODEL.targets)
-    expected = theirs.value_and_grad(p, z, y, check="off")
-    stacked = [np.stack(list(a.values())) for a in (z, y)]
-    one = [a[0] if len(z) == 1 else a for a in stacked]
-    device = ours._handed_out((p, z, y))
+        ours, theirs = (load(workload, target, folder) for target in ("cupy", "numpy"))
+    at = point(workload, theirs)
+    expected = theirs.value_and_grad(at.p, **at.arguments, check="off")
+    p, given = ours._handed_out((at.p, at.arguments))
     found: dict[str, Run] = {
-        "pdec cupy": lambda: ours.value_and_grad(*device, check="off")
+        "pdec cupy": lambda: ours.value_and_grad(p, **given, check="off")
     }
     for label, make in {
-        "JAX scan": lambda: jax_on_gpu(name, p, *one, again=False),
-        "JAX checkpoint": lambda: jax_on_gpu(name, p, *one, again=True),
-        "PyTorch eager": lambda: torch_on_gpu(name, p, *one, compiled=False),
-        "torch.compile": lambda: torch_on_gpu(name, p, *one, compiled=True),
+        "JAX scan": lambda: jax_on_gpu(workload, at, again=False),
+        "JAX checkpoint": lambda: jax_on_gpu(workload, at, again=True),
+        "PyTorch eager": lambda: torch_on_gpu(workload, at, compiled=False),
+        "torch.compile": lambda: torch_on_gpu(workload, at, compiled=True),
     }.items():
         if label != "torch.compile" or torch_compile:
             try:
                 found[label] = make()
             except (ImportError, RuntimeError, AssertionError) as error:
-                print(f"{name}: no {label}: {error}", file=sys.stderr)
-    return found, expected, sum(a.nbytes for a in z.values())
+                print(f"{workload.name}: no {label}: {error}", file=sys.stderr)
+    return found, expected, at.z.nbytes
 
 
-def jax_on_gpu(name: str, p: Any, z: Any, y: Any, *, again: bool) -> Run:
+def jax_on_gpu(workload: Workload, at: Point, *, again: bool) -> Run:
     """The peer of speed.py, if JAX runs on the GPU."""
     import jax
 
     if jax.default_backend() != "gpu":
         raise RuntimeError(f"JAX runs on the {jax.default_backend()}")
-    jax.config.update("jax_enable_x64", True)
-    return jax_gradient(name, p, z, y, again=again)
+    return jax_of(workload, at, again=again).gradient
 
 
-def torch_on_gpu(name: str, p: Any, z: Any, y: Any, *, compiled: bool) -> Run:
-    """PyTorch, eager or with the whole unrolled loop compiled."""
-    import torch
-
-    prepare, step = PEERS[name]
-
-    def loss(p: Any, z: Any, y: Any) -> Any:
-        c = prepare(p)
-        for _ in range(STEPS[name]):
-            z = step(torch, c, z)
-        return loss_of(name, z, y)
-
-    function = torch.compile(loss) if compiled else loss
-    state, target = (torch.from_numpy(a).cuda() for a in (z, y))
-    leaves = {n: torch.as_tensor(a).cuda().requires_grad_() for n, a in p.items()}
-
-    def run() -> tuple[float, Any]:
-        value = function(leaves, state, target)
-        grads = torch.autograd.grad(value, list(leaves.values()))
-        return float(value.detach()), dict(zip(leaves, grads, strict=True))
-
-    return run
+def torch_on_gpu(workload: Workload, at: Point, *, compiled: bool) -> Run:
+    """The peer of speed.py, on the GPU."""
+    return torch_of(workload, at, compiled=compiled, threads=1, device="cuda").gradient
 
 
 def checked(

@@ -81,7 +81,14 @@ def jax_of(workload: Workload, at: Point, *, again: bool) -> Peer:
     )
 
 
-def torch_of(workload: Workload, at: Point, *, compiled: bool, threads: int) -> Peer:
+def torch_of(
+    workload: Workload,
+    at: Point,
+    *,
+    compiled: bool,
+    threads: int,
+    device: str = "cpu",
+) -> Peer:
     """PyTorch, eager or with the whole unrolled loop compiled."""
     import torch
 
@@ -107,8 +114,10 @@ def torch_of(workload: Workload, at: Point, *, compiled: bool, threads: int) -> 
         return workload.loss(xp, p, run(p, z), y)
 
     both, only = (torch.compile(f) if compiled else f for f in (loss, run))
-    z, y = torch.from_numpy(at.z), torch.from_numpy(at.y)
-    leaves = {n: torch.from_numpy(a).requires_grad_() for n, a in at.p.items()}
+    z, y = (torch.from_numpy(a).to(device) for a in (at.z, at.y))
+    leaves = {
+        n: torch.from_numpy(a).to(device).requires_grad_() for n, a in at.p.items()
+    }
 
     def gradient() -> tuple[Any, Any]:
         value = both(leaves, z, y)
