@@ -20,11 +20,16 @@ from pdec.runtime.types import Array, Arrays
 def _step_matrix(J: Array, h: float) -> Array:
     """Return G of z⁺ = G z for dz/dt = J z, J a matrix or a stack of them."""
     # [feature: matrix]
-    return np.asarray(_amplification(J, h))
+    with np.errstate(all="ignore"):
+        return np.asarray(_amplification(J, h))
     # [end]
     # [feature: not matrix]
-    above, below = (_polynomial(each, h * J) for each in _polynomials(h))
-    return np.asarray(np.linalg.solve(below, above))
+    with np.errstate(all="ignore"):
+        above, below = (_polynomial(each, h * J) for each in _polynomials(h))
+    try:
+        return np.asarray(np.linalg.solve(below, above))
+    except np.linalg.LinAlgError:  # the step has no solution
+        return np.full(above.shape, math.nan)
     # [end]
 
 
