@@ -433,7 +433,7 @@ class Bench:
         # what grows by itself has no threshold of the step as a matrix
         grows = report.intrinsic_growth > 1e-12
         if self.alike and self.family.linear and not grows:
-            self.check_threshold(p, limit, case)
+            self.check_threshold(p, limit, (report.transient or 1.0) > 2.0, case)
         euler = self.family.scheme == "euler" and not self.family.linear
         if self.alike and euler and not grows:
             self.check_slopes(p, limit, case)
@@ -455,8 +455,13 @@ class Bench:
 
     # ω_max
 
-    def check_threshold(self, p: Params, limit: float | None, case: str) -> None:
-        """ω_max_grid against bisection; double eigenvalues lose half the digits."""
+    def check_threshold(
+        self, p: Params, limit: float | None, sheared: bool, case: str
+    ) -> None:
+        """ω_max_grid against bisection; double eigenvalues lose half the digits.
+
+        Where modes grow before they decay it may be less.
+        """
         double = self.step.components > 1
         expected = threshold(self.step, p, 1e-8 if double else 1e-12)
         if expected is None:
@@ -466,6 +471,7 @@ class Bench:
             self.tally.hold("threshold", float(short), 0.5, f"{case}: any; {limit}")
         else:
             error = abs((limit or 0.0) - expected) / expected
+            error = max((limit or 0.0) - expected, 0.0) if sheared else error
             bound = 1e-4 if double and expected < 1e-2 else 1e-6
             self.tally.hold("threshold", error, bound, f"{case}: {limit}, {expected}")
 

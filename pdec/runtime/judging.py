@@ -89,7 +89,8 @@ def _verdict(found: _Linearised, h: float, most: int) -> _Verdict:
         if powers == "stable" and not _lasting(A, found.slopes, h):
             powers = "marginal"
         # steps that differ may cure what others broke; it still was broken
-        if flag == "unstable" and (powers == "marginal" or found.times > 1):
+        strict = powers == "marginal" or found.times > 1 or found.modes.exact
+        if flag == "unstable" and strict:
             powers = flag
         one = found.slopes[0] == found.slopes[1]
         basis = "powers" if found.rigorous and one else "heuristic"
@@ -178,7 +179,10 @@ def _largest_step(found: _Linearised, verdict: _Verdict) -> float:
         return max(frozen, verdict.proven) if verdict.contractive else frozen
 
     low, high = 0.0, frozen
-    if high == 0.0 or math.isinf(high):
+    if found.modes.exact and not math.isinf(frozen):  # no wave may grow
+        if frozen == 0.0 or _lasting(A, found.slopes, frozen * (1.0 - 1e-9)):
+            return frozen
+    elif high == 0.0 or math.isinf(high):
         high = 1.0 / (1.0 + float(np.abs(A).sum(axis=-1).max()))
     for _ in range(8):  # up from there, or down
         if not _lasting(A, found.slopes, high):
