@@ -1,8 +1,8 @@
 """What the check before a run costs: forward with it against forward without.
 
 For every example the same runs of 32 samples are timed with check="warn" and "off", in
-turns, 64 calls each, while the parameters creep as they do in training.  The table has
-the medians' ratio, that of the sums but for the first call (each sixteenth has a look),
+turns, 256 calls each, while the parameters creep as they do in training.  The table has
+the medians' ratio, that of the sums but for the first call (some have a look),
 which may be 1.05, and how long the first look took.
 
 Run: python benchmarks/guard.py [examples/adr1d.npde ...]
@@ -25,7 +25,7 @@ from rich.table import Table
 import pdec
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-BATCH, CALLS = 32, 64
+BATCH, CALLS = 32, 256
 
 
 def arguments(module: ModuleType) -> tuple[dict[str, Any], tuple[Any, ...], Any]:
@@ -70,7 +70,7 @@ def measured(module: ModuleType) -> tuple[float, float, float]:
 def main() -> int:
     """Print the table."""
     paths = [Path(name) for name in sys.argv[1:]] or sorted(EXAMPLES.glob("*.npde"))
-    table = Table("model", "median", "sum of 63", "first look, in runs")
+    table = Table("model", "median", "sum of 255", "first look, in runs")
     warnings.simplefilter("ignore")
     dear = False
     for path in paths:

@@ -86,7 +86,9 @@ def _suspect(p: Arrays, run: _Run) -> bool:
     # [end]
     watch.calls += 1
     moved = any(abs(seen[n] - x).max() > far for n, (x, far) in watch.at.items())
-    if moved or not watch.at or watch.calls >= 16:
+    if moved or not watch.at or watch.calls >= watch.every:
+        creeping = bool(watch.at) and not (moved or watch.suspect)
+        watch.every = min(2 * watch.every, 256) if creeping else 16
         watch.calls, watch.rest = 0, 0 if moved else watch.rest
         watch.at = {n: (x.copy(), 0.5 * float(abs(x).max())) for n, x in seen.items()}
         with np.errstate(all="ignore"):

@@ -18,11 +18,13 @@ class _Watch:
     """What was seen of late: in training parameters creep, and a look takes time.
 
     at holds the parameters that were looked at, and how far they may go before the next
-    look, of which every sixteenth call has one. warned holds the bases of verdicts that
+    look; there is one after 16 calls, and as long as it finds nothing after twice as
+    many each time, up to 256. warned holds the bases of verdicts that
     were warned of; once is enough until a look finds nothing to suspect.
     """
 
     calls: int
+    every: int
     at: dict[str, tuple[Array, float]]
     suspect: bool
     rest: int  # calls until the verdict is worked out again
@@ -30,7 +32,7 @@ class _Watch:
     warned: set[str]
 
 
-_WATCH = _Watch(0, {}, False, 0, 16, set())
+_WATCH = _Watch(0, 16, {}, False, 0, 16, set())
 
 
 def _guard(p: Arrays, run: _Run, check: str) -> None:
