@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -68,6 +69,35 @@ def results(module: ModuleType, at: Point) -> dict[str, Any]:
     if hasattr(module, "predict"):
         found["predict"] = module.predict(p, z0, inputs=inputs)
     return found
+
+
+class OnHost:
+    """A module for CuPy that takes and returns arrays of NumPy.
+
+    ``into`` and ``out`` bring arrays, in dicts and tuples too, to the device and back.
+    """
+
+    def __init__(
+        self,
+        module: ModuleType,
+        into: Callable[[Any], Any],
+        out: Callable[[Any], Any],
+    ) -> None:
+        self.module, self.into, self.out = module, into, out
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.module, name)
+        if name.startswith("_") or not callable(found):
+            return found
+        into, out = self.into, self.out
+
+        def call(*args: Any, **options: Any) -> Any:
+            result = found(*into(args), **into(options))
+            if name != "vjp":
+                return out(result)
+            return out(result[0]), lambda w: out(result[1](into(w)))
+
+        return call
 
 
 def compare(ours: dict[str, Any], theirs: dict[str, Any], tolerance: float) -> None:

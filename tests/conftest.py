@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -31,6 +32,15 @@ def pytest_collection_modifyitems(
     if slow:  # the closing line counts them as deselected
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if "slow" not in item.keywords]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The cache folder of all that these tests compile: the user's stays untouched."""
+    with pytest.MonkeyPatch.context() as patch:
+        found = tmp_path_factory.mktemp("cache")
+        patch.setenv("PDEC_CACHE_DIR", str(found))
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comparison import compare, flat, growth, point, results
+from comparison import OnHost, compare, flat, growth, point, results
 from test_matrix import (
     ACCURACIES,
     BOUNDARIES,
@@ -70,26 +70,6 @@ def stand_in() -> Iterator[None]:
         yield
 
 
-class OnHost:
-    """A module for CuPy that takes and returns arrays of NumPy."""
-
-    def __init__(self, module: ModuleType) -> None:
-        self.module = module
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self.module, name)
-        if name.startswith("_") or not callable(found):
-            return found
-
-        def call(*args: Any, **options: Any) -> Any:
-            result = found(*map(to_device, args), **to_device(options))
-            if name != "vjp":
-                return to_host(result)
-            return to_host(result[0]), lambda w: to_host(result[1](to_device(w)))
-
-        return call
-
-
 def to_device(values: Any) -> Any:
     return _each(values, np.ndarray | np.generic, fake.asarray)
 
@@ -119,7 +99,7 @@ def loaded(
         written = re.sub(r"^_BLOCKS = \d+$", f"_BLOCKS = {blocks}", written, flags=re.M)
     sys.modules[module.__name__] = module
     exec(compile(written, module.__name__, "exec"), module.__dict__)
-    return OnHost(module)
+    return OnHost(module, to_device, to_host)
 
 
 def reference(source: Source) -> ModuleType:

@@ -29,8 +29,7 @@ loss = mean((z - y)²)/2
 """
 
 
-def test_products_of_channels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PDEC_CACHE_DIR", str(tmp_path))
+def test_products_of_channels(tmp_path: Path) -> None:
     (tmp_path / "rows.npde").write_text(MODEL, "utf-8")
     ours = pdec.load(tmp_path / "rows.npde", target="numba")
     theirs = pdec.load(tmp_path / "rows.npde")
@@ -52,10 +51,9 @@ def test_products_of_channels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_function_of_a_sample_is_compiled_with_its_callers_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """What is compiled by itself is compiled again in all that call it."""
-    monkeypatch.setenv("PDEC_CACHE_DIR", str(tmp_path))
     (tmp_path / "few.npde").write_text(MODEL.replace("d = 6", "d = 2"), "utf-8")
     module = pdec.load(tmp_path / "few.npde", target="numba")
     z, y = np.zeros((2, 1, 2, 64))

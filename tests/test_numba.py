@@ -45,14 +45,6 @@ FILES = {
 SAMPLE = {"walls1d", "started", "losses", "implicit_tensor", "trapezoidal2d"}
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A cache folder of its own for the session."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PDEC_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 def combinations(full: bool) -> list[Case]:
     """Each pair of what the registries hold, or each once."""
     names = list(OPERATORS)

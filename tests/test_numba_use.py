@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import multiprocessing
 import os
 import pickle
 import subprocess
@@ -31,16 +30,7 @@ MODELS = Path(__file__).parent / "models"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A cache folder of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        found = tmp_path_factory.mktemp("cache")
-        patch.setenv("PDEC_CACHE_DIR", str(found))
-        yield found
-
-
-@pytest.fixture(scope="module")
-def module(folder: Path) -> ModuleType:
+def module() -> ModuleType:
     """A model with walls, compiled."""
     return pdec.load(MODELS / "walls1d.npde", target="numba")
 
@@ -91,11 +81,11 @@ def test_the_code_is_kept_for_other_processes(module: ModuleType) -> None:
     assert run([sys.executable, "-c", stats, *arguments]).stdout == "1\n"
 
 
-def test_implicit_steps_are_kept_too(folder: Path) -> None:
+def test_implicit_steps_are_kept_too(cache_folder: Path) -> None:
     module = pdec.load(MODELS / "implicit_burgers.npde", target="numba")
     at = point_of(module, 1, 2)
     module.forward(at["params"], at["z0"], inputs=at["inputs"], check="off")
-    assert list(folder.glob("__pycache__/*implicit_burgers*._run_samples*.nbc"))
+    assert list(cache_folder.glob("__pycache__/*implicit_burgers*._run_samples*.nbc"))
 
 
 def test_a_cache_that_cannot_be_written_to(
@@ -155,28 +145,32 @@ def test_the_command_line_knows_every_target() -> None:
 # --- processes -----------------------------------------------------------------------
 
 
-def test_threads_after_a_fork(
-    module: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A pool that was inherited would wait for threads that the child does not have."""
-    monkeypatch.setenv("PDEC_NUM_THREADS", "2")
-    expected = gradient(module)
-    receive, send = multiprocessing.Pipe(duplex=False)
+def test_threads_after_a_fork() -> None:
+    """A pool that was inherited would wait for threads that the child does not have.
 
-    def work() -> None:
-        send.send(gradient(module))
+    In a process of its own: other packages have threads that do not outlive a fork.
+    """
+    code = f"""
+import multiprocessing, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import test_numba_use as t
 
-    child = multiprocessing.get_context("fork").Process(target=work)
-    child.start()
-    try:
-        assert receive.poll(60), "the child hangs"
-        found = receive.recv()
-    finally:
-        child.kill()
-        child.join()
-    assert {n: g.tobytes() for n, g in found.items()} == {
-        n: g.tobytes() for n, g in expected.items()
-    }
+module = t.pdec.load(t.MODELS / "walls1d.npde", target="numba")
+expected = t.gradient(module)
+receive, send = multiprocessing.Pipe(duplex=False)
+work = lambda: send.send(t.gradient(module))
+child = multiprocessing.get_context("fork").Process(target=work)
+child.start()
+try:
+    assert receive.poll(60), "the child hangs"
+    found = receive.recv()
+finally:
+    child.kill()
+assert found.keys() == expected.keys()
+print(all(found[n].tobytes() == g.tobytes() for n, g in expected.items()))
+"""
+    several = os.environ | {"PDEC_NUM_THREADS": "2"}
+    assert run([sys.executable, "-c", code], env=several).stdout == "True\n"
 
 
 def test_two_models_in_one_process(module: ModuleType) -> None:
@@ -290,7 +284,7 @@ def test_no_samples(module: ModuleType) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_names_that_compiled_code_uses(folder: Path, tmp_path: Path) -> None:
+def test_names_that_compiled_code_uses(tmp_path: Path) -> None:
     """A model may call its fields and parameters as the code calls what is its own."""
     model = """
 grid x[6] on [0, 1) periodic
@@ -321,7 +315,7 @@ loss = mean((real - v)²) + mean((here - z)²)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_no_solution(folder: Path, tmp_path: Path) -> None:
+def test_no_solution(tmp_path: Path) -> None:
     """The same kind of error as NumPy's, from every function."""
     model = """
 grid x[5] on [0, 1) periodic

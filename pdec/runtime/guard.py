@@ -31,34 +31,30 @@ from pdec.runtime.watch import _WATCH
 
 def _judge_run(p: Arrays, run: _Run) -> Stability:
     """Work the verdict out, at the largest sample where it depends on the state."""
-    return stability(p, state=_judged_state(run), inputs=_judged_inputs(run))
+    state, inputs = _judged_sample(run)
+    return stability(p, state=state, inputs=inputs)
 
 
-def _judged_state(run: _Run) -> State:
-    """Return the state of the largest sample, where the verdict depends on it."""
+def _judged_sample(run: _Run) -> tuple[State, Arrays | None]:
+    """Return the state and the inputs of the largest sample, what the verdict needs."""
     # [feature: layer]
     if math.isfinite(sum(_SLOPES)):
-        return None
+        return None, None
     # [end]
-    # [feature: initial]
-    return None
-    # [end]
-    # [feature: not initial]
-    k = _largest_sample(run)
-    chosen = _on_host({name: a[k : k + 1] for name, a in run.z0.items()})
-    z = {name: a.astype(np.float64) for name, a in chosen.items()}
-    return z if len(z) > 1 else next(iter(z.values()))
-    # [end]
-
-
-def _judged_inputs(run: _Run) -> Arrays:
-    """Return the inputs of the largest sample."""
     k = _largest_sample(run)
     chosen = {
         name: x[k] if x.ndim > len(MODEL.inputs[name].shape) else x
         for name, x in run.inputs.items()
     }
-    return {name: x.astype(np.float64) for name, x in _on_host(chosen).items()}
+    inputs = {name: x.astype(np.float64) for name, x in _on_host(chosen).items()}
+    # [feature: initial]
+    return None, inputs
+    # [end]
+    # [feature: not initial]
+    first = _on_host({name: a[k : k + 1] for name, a in run.z0.items()})
+    z = {name: a.astype(np.float64) for name, a in first.items()}
+    return z if len(z) > 1 else next(iter(z.values())), inputs
+    # [end]
 
 
 def _largest_sample(run: _Run) -> int:
@@ -122,7 +118,7 @@ def _may_grow(run: _Run) -> bool:
         return _grows(modes, h) or bool(_perturbed(walled, slope, h))
     # [end]
     c = {name: a.astype(np.float64) for name, a in run.c.items()}
-    found = _judged(c, _judged_state(run), _judged_inputs(run))
+    found = _judged(c, *_judged_sample(run))
     # [feature: not matrix]
     if found.rigorous and h <= _inherited(_max_norm_step(found.walled, found.slopes)):
         return False

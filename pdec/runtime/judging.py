@@ -19,7 +19,7 @@ from pdec.runtime.generated import (
     _whole,
 )
 from pdec.runtime.linearised import _dense, _Linearised, _smooth
-from pdec.runtime.powers import _beyond, _perturbed
+from pdec.runtime.powers import _beyond, _perturbed, _rates_of
 from pdec.runtime.spectrum import (
     _Growth,
     _growth,
@@ -75,18 +75,18 @@ def _verdict(found: _Linearised, h: float, most: int) -> _Verdict:
     return verdict
     # [end]
     # [feature: not quick]
-    dense = _dense(found, most)
     whole = _dense(found, 256) if step == 0.0 < growth.own else None
     if whole is not None and whole[1]:
         growth = growth._replace(own=h * _fastest(whole[0], found.slopes))
         verdict = verdict._replace(growth=growth)
     if contractive:
         return verdict._replace(numerical="stable", basis="certificate")
+    dense = _dense(found, most)
     if dense is not None:
         A = dense[0][None]
         transient, beyond = _beyond(A, found.slopes, h)
         powers = _worst(beyond)
-        if powers == "stable" and not _lasting(A, found.slopes, h):
+        if powers == "stable" and not _fades(A, found.slopes, h):
             powers = "marginal"
         # steps that differ may cure what others broke; it still was broken
         strict = powers == "marginal" or found.times > 1 or found.modes.exact
@@ -141,9 +141,12 @@ def _modes_decide(found: _Linearised) -> bool:
 
 # [feature: not quick]
 def _lasting(A: Array, slopes: tuple[float, float], h: float) -> bool:
-    """Tell whether a run, and one 64 times as long, stays small: no growth is left."""
-    if _beyond(A, slopes, h)[1] > math.log(2.0):
-        return False
+    """Tell whether a run, and a longer one, stays small: no growth is left."""
+    return _beyond(A, slopes, h)[1] <= math.log(2.0) and _fades(A, slopes, h)
+
+
+def _fades(A: Array, slopes: tuple[float, float], h: float) -> bool:
+    """Tell whether a run 64 times as long stays small, if its steps are alike."""
     return A.shape[1] > 1 or _beyond(A, slopes, h, 64)[1] <= math.log(4.0)
 
 
@@ -151,10 +154,7 @@ def _fastest(A: Array, slopes: tuple[float, float]) -> float:
     """Return the largest rate at which the equation grows, 0 where it is noise."""
     rates = []
     for s in slopes:
-        J = s * A
-        # [feature: layer]
-        J = J - np.eye(J.shape[-1])
-        # [end]
+        J = _rates_of(A, s)
         # [feature: matrix]
         J = _whole(J)
         # [end]

@@ -17,6 +17,15 @@ from pdec.runtime.types import Array, Arrays
 # --- the steps multiplied out --------------------------------------------------------
 
 
+def _rates_of(A: Array, s: float) -> Array:
+    """Return J of dz/dt = J z where the slope is s: of a layer S A - 1."""
+    J = s * A
+    # [feature: layer]
+    J = J - np.eye(J.shape[-1])
+    # [end]
+    return J
+
+
 def _step_matrix(J: Array, h: float) -> Array:
     """Return G of z⁺ = G z for dz/dt = J z, J a matrix or a stack of them."""
     # [feature: matrix]
@@ -57,10 +66,7 @@ def _beyond(
     """
     largest, excess = 1.0, 0.0
     for s in dict.fromkeys(slopes):
-        J = s * A
-        # [feature: layer]
-        J = J - np.eye(J.shape[-1])
-        # [end]
+        J = _rates_of(A, s)
         size = _largest_powers(_step_matrix(J, h), runs)
         # [feature: matrix]
         J = _whole(J)

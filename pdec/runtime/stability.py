@@ -33,7 +33,7 @@ from pdec.runtime.meaning import (
     _ill_posed,
     _limiting,
 )
-from pdec.runtime.powers import _gain, _powers_of, _step_matrix
+from pdec.runtime.powers import _gain, _powers_of, _rates_of, _step_matrix
 from pdec.runtime.spectrum import (
     _factor_size,
     _largest_steps,
@@ -344,13 +344,8 @@ def _multiplied(
     """Return the verdict, the largest ‖Mⁿ‖ of a run, of a large grid ‖Mᴸ‖, and ρ."""
     dense = _dense(found, LARGE)
     if dense is not None and dense[1]:
-        each = []
-        for s in found.slopes:
-            J = s * dense[0]
-            # [feature: layer]
-            J = J - np.eye(J.shape[-1])
-            # [end]
-            each.append(_powers_of(_step_matrix(J, h)))
+        A = dense[0]
+        each = [_powers_of(_step_matrix(_rates_of(A, s), h)) for s in found.slopes]
         return verdict, max(size for size, _ in each), max(own for _, own in each)
     powers = run()
     if powers is not None and verdict.basis == "heuristic":

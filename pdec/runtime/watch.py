@@ -19,8 +19,8 @@ class _Watch:
 
     at holds the parameters that were looked at, and how far they may go before the next
     look; there is one after 16 calls, and as long as it finds nothing after twice as
-    many each time, up to 256. warned holds the bases of verdicts that
-    were warned of; once is enough until a look finds nothing to suspect.
+    many each time, up to 256. warned holds the bases of verdicts that were warned of;
+    once is enough until a look finds nothing to suspect.
     """
 
     calls: int

@@ -22,7 +22,7 @@ import sympy
 
 from pdec.adjoint import BAR
 from pdec.statements import Array, Clear, Map
-from pdec.symbolic import BATCH, Access, accesses, ghosts_of, negative
+from pdec.symbolic import BATCH, accesses, ghosts_of, negative
 from pdec.targets.body import Module
 from pdec.targets.inline import Inline
 from pdec.targets.layout import INDENT, WIDTH
@@ -104,17 +104,10 @@ class Threads(Loops):
         self._end = -1
         self._known: set[str] = set()
 
-    def element(self, access: Access) -> str:
-        """An element of an array at the running index."""
-        name, array = self.local(access.array), self.module.array(access.array)
-        if access.array in self.scalars:
-            return name
-        if access in self.here:
-            return self.here[access]
-        for axis, (place, offset) in zip(array.axes, access.index, strict=True):
-            if axis.name != BATCH:
-                name += f"[{self._place(axis, place, offset)}]"
-        return f"{name}[0]" if access.array in self.laned else name
+    def placed(self, array: str, name: str, places: list[str]) -> str:
+        """An element of an array at its places."""
+        name += "".join(f"[{place}]" for place in places)
+        return f"{name}[0]" if array in self.laned else name
 
     # --- who does what
 

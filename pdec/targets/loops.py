@@ -171,9 +171,13 @@ class Loops(Body):
         for axis, (place, offset) in zip(array.axes, access.index, strict=True):
             if axis.name != BATCH:
                 places.append(self._place(axis, place, offset))
+        return self.placed(access.array, name, places)
+
+    def placed(self, array: str, name: str, places: list[str]) -> str:
+        """An element of an array at its places."""
         if places:
             return f"{name}[{', '.join(places)}]"
-        return f"{name}[()]" if self.writable(access.array) else name
+        return f"{name}[()]" if self.writable(array) else name
 
     def writable(self, name: str) -> bool:
         """Whether a number lives in an array of its own: all but shared values do."""

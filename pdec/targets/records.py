@@ -20,6 +20,7 @@ from pdec.targets.body import split_mark
 from pdec.targets.compiled import Kernel, Kernels
 from pdec.targets.cuda import Threads, laned_sums, phases
 from pdec.targets.layout import INDENT, WIDTH
+from pdec.targets.loops import Loops
 from pdec.targets.nests import carried_arrays, scalars, schedule
 
 TEAM = "Team team"
@@ -62,7 +63,7 @@ class Functions(Kernels):
         axes = self.arrays[name].axes
         return tuple(self.length(axis) for axis in axes if axis.name != BATCH)
 
-    def _text(self, kernel: Kernel, body: Threads) -> str:  # type: ignore[override]
+    def _text(self, kernel: Kernel, body: Loops) -> str:
         arrays = sorted(body.touched - body.scalars, key=self._rank)
         lines = []
         for name in arrays:

@@ -7,13 +7,12 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from comparison import compare, growth, point, results
+from comparison import OnHost, compare, growth, point, results
 from test_cupy import EXPLICIT, MOST_STEPS
 
 import pdec
@@ -39,31 +38,11 @@ def loaded(model: Path, target: str) -> ModuleType:
     return pdec.load(model, target=target, overrides=steps)
 
 
-class OnHost:
-    """A module for CuPy that takes and returns arrays of NumPy."""
-
-    def __init__(self, module: ModuleType) -> None:
-        self.module = module
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self.module, name)
-        if name.startswith("_") or not callable(found):
-            return found
-        into, out = self.module._handed_out, self.module._on_host
-
-        def call(*args: Any, **options: Any) -> Any:
-            result = found(*into(args), **into(options))
-            if name != "vjp":
-                return out(result)
-            return out(result[0]), lambda w: out(result[1](into(w)))
-
-        return call
-
-
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("model", EXPLICIT, ids=lambda m: m.stem)
 def test_equals_numpy(model: Path) -> None:
-    ours, theirs = OnHost(loaded(model, "cupy")), loaded(model, "numpy")
+    device, theirs = loaded(model, "cupy"), loaded(model, "numpy")
+    ours = OnHost(device, device._handed_out, device._on_host)
     at = point(theirs, "float64")
     compare(results(ours, at), results(theirs, at), 1e-12 * growth(theirs, at))
 
