@@ -89,7 +89,9 @@ def _softplus(x: Any) -> Any:
 #
 # q interpolates in Chebyshev's points. 2ⁿ is made by writing n into the exponent of a
 # number: the last bits of n + 2⁵² + 1023 (2²³ + 127 in float32) are those of n + 1023.
-# tanh x = (e²ˣ - 1)/(e²ˣ + 1) has small errors for small x too.
+# tanh x = (e²ˣ - 1)/(e²ˣ + 1) has small errors for small x too. In float32 it is a
+# quotient x p(x²)/q(x²), fitted to the least relative error for |x| <= 7.8 (1.2e-7), a
+# third fewer operations; beyond, tanh is 1 within 4e-7, and nowhere is the quotient more.
 
 
 def _tanh(x: Any) -> Any:
@@ -120,20 +122,13 @@ def _overload_tanh(x: Any) -> Any:
     if x == numba.float32:
 
         def tanh_single(x: Any) -> Any:
-            y = np.float32(2.0) * min(max(x, np.float32(-10.0)), np.float32(10.0))
-            n = np.floor(y * np.float32(1.442695) + np.float32(0.5))
-            r = y - n * np.float32(0.6931472)
-            q = np.float32(0.0013926552) + r * np.float32(0.00019883105)
-            q = np.float32(0.008333321) + r * q
-            q = np.float32(0.041666552) + r * q
-            q = np.float32(0.16666667) + r * q
-            p = r + r * r * (np.float32(0.5) + r * q)
-            shifted = np.float32(n + np.float32(8388735.0))
-            bits = shifted.view(np.int32)
-            bits = np.int32(bits << 23)
-            power = bits.view(np.float32)
-            m = power * p + (power - np.float32(1.0))
-            return m / (m + np.float32(2.0))
+            x = min(max(x, np.float32(-7.8)), np.float32(7.8))
+            u = x * x
+            p = np.float32(0.0029744556) + u * np.float32(1.168123e-05)
+            p = np.float32(1.0) + u * (np.float32(0.12947552) + u * p)
+            q = np.float32(0.00024197667) + u * np.float32(2.5400981e-07)
+            q = np.float32(0.46280821) + u * (np.float32(0.02391159) + u * q)
+            return x * p / (np.float32(1.0) + u * q)
 
         return tanh_single
 
