@@ -22,7 +22,7 @@ import sympy
 from pdec.functions import NUMERIC, Maximum, Minimum, Select, Step, softplus
 from pdec.runtime import paste
 from pdec.symbolic import Access
-from pdec.targets.loops import FUNCTIONS, Numbers
+from pdec.targets.numbers import FUNCTIONS, Numbers
 
 numba = pytest.importorskip("numba")
 

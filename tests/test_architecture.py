@@ -101,6 +101,7 @@ LAYERS = (
     "targets/views",
     "targets/arrays",
     "targets/body",
+    "targets/numbers",
     "targets/ghosts",
     "targets/reductions",
     "targets/shared",

@@ -81,9 +81,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 # Σ_k max|what a_k contributes|.  Where one coefficient is all there is, it is max|g|.
 
 
-def check_equal(ours: ModuleType, theirs: ModuleType) -> None:
+def check_equal(ours: ModuleType, theirs: ModuleType, batch: int = 5) -> None:
     """Compare all functions of two modules of a model at a point."""
-    at = shared_inputs(theirs, point_of(theirs, 1, 5))
+    at = shared_inputs(theirs, point_of(theirs, 1, batch))
     bound = 1e-12 * growth(theirs, at)
     found, expected = results(ours, at), results(theirs, at)
     assert found.keys() == expected.keys()
@@ -203,6 +203,56 @@ def test_combinations(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     ours = module_of(compile_source(source, target="numba"), in_file=True)
     check_equal(ours, theirs)
     same_bits(ours, shared_inputs(theirs, point_of(theirs, 2, 5)), monkeypatch)
+
+
+# walls, inputs, losses along the way; a beginning, readouts, two dimensions
+LINE = """\
+grid x[40] on [0, 1]
+at x = 0: z + 0.1 ∂n z = 0.3
+at x = 1: ∂z = 0
+field z(x)
+input u(x), w(x)
+param W0(x) init 0.9, W1(x) init 1e-3, W2(x) >= 0 init 1e-4
+param b(x) init 0.1, k(x) init 0.5
+dz/dt = -(z - tanh(W0 z + W1 ∂z + W2 ∂²z - b + k u + w))
+steps 6
+ω = 0.5
+target y(x, t) every 2
+loss = mean((z - y)²)
+"""
+PLANE = """\
+grid x[6] on [0, 6], y[20] on [0, 20]
+at x, y: ∂z = 0
+input img(x, y)
+field z(x, y)
+param E(x, y) init 1
+at t = 0: z = E img
+param W0(x, y) init 0.5, Wx(x, y) init 0.1, Wy(x, y) init 0.2, b(x, y), g init 0.9
+dz/dt = -(z - tanh(g W0 z + Wx ∂x z + Wy ∂y z - b))
+steps 4
+ω = 0.5
+param R[3](x, y) init normal(0, 0.1)
+readout logits[3] = integral(R z)
+target label: class
+loss = cross_entropy(logits, label)
+"""
+
+
+# whole groups of samples, and one that is not
+@pytest.mark.parametrize(
+    ("text", "together", "batch"), [(LINE, 4, 71), (PLANE, 2, 37)], ids=("1d", "2d")
+)
+def test_samples_together(
+    text: str, together: int, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = module_of(compile_source(from_text(text, "model")))
+    ours = module_of(
+        compile_source(from_text(text, "model"), target="numba"), in_file=True
+    )
+    assert ours._TOGETHER == together and batch % together
+    check_equal(ours, theirs, batch)
+    at = shared_inputs(theirs, point_of(theirs, 2, batch))
+    same_bits(ours, at, monkeypatch)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pdec.runtime.checks import _Run
-from pdec.runtime.compiled import _C_BAR, _C_PLACES, _C_SUMMED, _V, _V_BAR, _V_DOT
+from pdec.runtime.compiled import _C, _C_BAR, _C_PLACES, _C_SUMMED, _V, _V_BAR, _V_DOT
 from pdec.runtime.generated import MODEL
 from pdec.runtime.types import Array, Arrays
 
@@ -29,12 +29,13 @@ class _Buffers:
 
 
 def _of_sample(
-    shapes: Mapping[str, tuple[int, ...]], dtype: Any, levels: int
+    shapes: Mapping[str, tuple[int, ...]], dtype: Any, levels: int, together: int = 1
 ) -> _Tuple:
-    """Return arrays of one sample; a field has so many levels."""
+    """Return arrays of samples side by side; a field has so many levels."""
     found = []
     for name, shape in shapes.items():
         kind, leading = dtype, (levels,) if name in MODEL.fields else ()
+        shape = (shape[0] * together, *shape[1:]) if shape else shape
         # [feature: classes]
         if name in MODEL.targets and MODEL.targets[name].classes:
             kind = np.int64
@@ -55,9 +56,11 @@ def _forward_buffers(run: _Run, levels: int) -> _Buffers:
     return _Buffers(_of_sample(_V, run.dtype, levels))
 
 
-def _backward_buffers(run: _Run, levels: int, loss_bar: float) -> _Buffers:
-    """Return what a way back needs; of cells, sums over one sample."""
-    v_bar = _of_sample(_V_BAR, run.dtype, 2)
+def _backward_buffers(
+    run: _Run, levels: int, loss_bar: float, together: int
+) -> _Buffers:
+    """Return what a way back needs; of cells, sums over samples taken together."""
+    v_bar = _of_sample(_V_BAR, run.dtype, 2, together)
     for name, value in zip(_V_BAR, v_bar, strict=True):
         if name == "loss":
             value[...] = loss_bar
@@ -65,7 +68,7 @@ def _backward_buffers(run: _Run, levels: int, loss_bar: float) -> _Buffers:
         _zeros_of(shape, run.dtype if name in _C_SUMMED else np.float64)
         for name, shape in _C_BAR.items()
     )
-    return _Buffers(_of_sample(_V, run.dtype, levels), v_bar, c_bar)
+    return _Buffers(_of_sample(_V, run.dtype, levels, together), v_bar, c_bar)
 
 
 def _tangent_buffers(run: _Run) -> _Buffers:
@@ -84,6 +87,11 @@ def _with_margins(
             array[_C_PLACES[name]] = c[name]
         found.append(array)
     return tuple(found)
+
+
+def _shared(run: _Run, together: int = 1) -> tuple[Any, ...]:
+    """Return what all samples share, and as many places as take steps together."""
+    return (*_with_margins(run.c, _C, run.dtype), (0,) * together)
 
 
 def _zero_sums() -> _Tuple:

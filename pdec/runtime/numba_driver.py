@@ -14,7 +14,7 @@ import numpy as np
 
 from pdec.runtime.checkpoints import _schedule, _slots
 from pdec.runtime.checks import _pack, _Run
-from pdec.runtime.compiled import _C, _C_BAR, _C_DOT, _C_SUMMED, _V
+from pdec.runtime.compiled import _C_BAR, _C_DOT, _C_SUMMED, _TOGETHER, _V
 from pdec.runtime.generated import (
     _SHARED,
     _SNAPSHOTS,
@@ -30,6 +30,7 @@ from pdec.runtime.numba_buffers import (
     _forward_buffers,
     _inputs_of,
     _like_fields,
+    _shared,
     _tangent_buffers,
     _with_margins,
     _zero_sums,
@@ -54,8 +55,8 @@ from pdec.runtime.types import Array, Arrays
 _SLOTS = 16
 
 
-def _tile_size(run: _Run) -> int:
-    return -(-run.batch // _SLOTS)
+def _tile_size(run: _Run, together: int = 1) -> int:
+    return -(-run.batch // (_SLOTS * together)) * together
 
 
 def _over_samples(
@@ -63,6 +64,7 @@ def _over_samples(
     buffers: Callable[[], _Buffers],
     work: Callable[[slice, _Buffers], Any],
     fold: Callable[[Any], None] | None = None,
+    together: int = 1,
 ) -> None:
     """Call work(rows, own buffers) for each slot, and fold(its result) in order."""
 
@@ -80,14 +82,14 @@ def _over_samples(
         # [end]
         return result
 
-    _each_tile(run.batch, _tile_size(run), own, task, fold)
+    _each_tile(run.batch, _tile_size(run, together), own, task, fold)
 
 
 def _run_steps(run: _Run, start: int, end: int, values: Arrays) -> Arrays:
     """Return the fields after steps start to end - 1, from their values before."""
     out = _like_fields(run)
     z, x, zT = _state_of(values), _inputs_of(run.inputs), tuple(out.values())
-    c = _with_margins(run.c, _C, run.dtype)
+    c = _shared(run)
 
     def work(rows: slice, space: _Buffers) -> None:
         _run_samples(rows.start, rows.stop, start, end, z, x, c, space.v, zT)
@@ -104,11 +106,7 @@ def _state_of(values: Arrays) -> tuple[Array, ...] | None:
 # [feature: readout]
 def _readouts(run: _Run) -> Arrays:
     """Return the readouts of the final state."""
-    z, x, c = (
-        _final_tuple(run),
-        _inputs_of(run.inputs),
-        _with_margins(run.c, _C, run.dtype),
-    )
+    z, x, c = _final_tuple(run), _inputs_of(run.inputs), _shared(run)
     kept = {
         name: np.empty((run.batch, *variable.shape), run.dtype)
         for name, variable in MODEL.readouts.items()
@@ -132,7 +130,7 @@ def _tangent(run: _Run, run_dot: _Run) -> Arrays:
     out = _like_fields(run)
     z, x = _state_of(run.z0), _inputs_of(run.inputs)
     z_dot, x_dot = _state_of(run_dot.z0), _inputs_of(run_dot.inputs)
-    c = _with_margins(run.c, _C, run.dtype)
+    c = _shared(run)
     c_dot = _with_margins(run_dot.c, _C_DOT, run.dtype)
     zT_dot = tuple(out.values())
 
@@ -154,8 +152,22 @@ _STATES_BYTES = 1 << 24
 
 def _kept(run: _Run, slots: int) -> int:
     """Return how many states are kept, of so many allowed."""
-    state = sum(math.prod(_V[name]) for name in MODEL.fields) * run.dtype.itemsize
-    return min(slots, _slots("sqrt")) if slots * state > _STATES_BYTES else slots
+    large = slots * _state_bytes(run) > _STATES_BYTES
+    return min(slots, _slots("sqrt")) if large else slots
+
+
+def _state_bytes(run: _Run) -> int:
+    return sum(math.prod(_V[name]) for name in MODEL.fields) * run.dtype.itemsize
+
+
+# bytes of the states of samples that take steps together: about what a cache holds
+_TOGETHER_BYTES = 1 << 22
+
+
+def _together(run: _Run) -> int:
+    """Return how many samples take steps together: more than one if there are many."""
+    fits = _TOGETHER * MODEL.steps * _state_bytes(run) <= _TOGETHER_BYTES
+    return _TOGETHER if fits and run.batch >= _SLOTS * _TOGETHER else 1
 
 
 def _moves(slots: int) -> Array:
@@ -210,7 +222,7 @@ def _losses_at(run: _Run, values: Arrays, targets: Arrays, number: int) -> Array
     """Return the loss of each sample at a state."""
     losses = np.empty(run.batch)
     z, x, y = _as_tuple(values), _inputs_of(run.inputs), _targets_of(targets)
-    c = _with_margins(run.c, _C, run.dtype)
+    c = _shared(run)
 
     def work(rows: slice, space: _Buffers) -> None:
         _judge_samples(rows.start, rows.stop, number, z, x, y, c, space.v, losses)
@@ -266,11 +278,8 @@ def _loss_gradients(
 def _sum_up(run: _Run, sweep: Any, slots: int, loss_bar: float) -> dict[str, Any]:
     """Take all samples there and back, and add up the cotangents of what they share."""
     out = _like_fields(run)
-    z, x, c = (
-        _state_of(run.z0),
-        _inputs_of(run.inputs),
-        _with_margins(run.c, _C, run.dtype),
-    )
+    together = _together(run)
+    z, x, c = _state_of(run.z0), _inputs_of(run.inputs), _shared(run, together)
     z_bar, x_totals = tuple(out.values()), tuple(np.zeros(each.shape) for each in x)
     totals = {name: np.zeros(shape) for name, shape in _SHARED.items()}
 
@@ -292,8 +301,8 @@ def _sum_up(run: _Run, sweep: Any, slots: int, loss_bar: float) -> dict[str, Any
             if part is not total:
                 total += part
 
-    buffers = functools.partial(_backward_buffers, run, slots + 2, loss_bar)
-    _over_samples(run, buffers, work, fold)
+    buffers = functools.partial(_backward_buffers, run, slots + 2, loss_bar, together)
+    _over_samples(run, buffers, work, fold, together)
     return _finish(run, totals, out, x_totals, loss_bar)
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from pdec.runtime.compiled import (
+    _ROW,
+    _add_up,
     _clear_levels,
     _give_cotangents,
     _give_readouts,
@@ -34,15 +36,34 @@ from pdec.runtime.numba_tools import _entry, _inlined
 
 
 @_inlined
-def _begin(s: int, z: Any, x: Any, c: Any, v: Any) -> None:
+def _begin(s: int, row: int, z: Any, x: Any, c: Any, v: Any) -> None:
     """Bring in sample s, at level 0; without z, the model says how it begins."""
-    _take_inputs(s, x, v)
+    _take_inputs(s, row, x, v)
     # [feature: initial]
     if z is None:
-        _initial(0, 0, 0, c, v)
+        _initial(0, 0, 0, row, c, v)
         return
     # [end]
-    _take_state(s, 0, z, v)
+    _take_state(s, 0, row, z, v)
+
+
+@_inlined
+def _begin_all(
+    first: int, last: int, z: Any, x: Any, c: Any, v: Any, v_bar: Any
+) -> None:
+    """Bring in samples that take steps together.
+
+    Where there are fewer, the last one comes again, without a cotangent: it adds 0.
+    """
+    for k in range(len(c[-1])):
+        _begin(min(first + k, last - 1), _ROW * k, z, x, c, v)
+        # [feature: every]
+        _clear_levels(_ROW * k, v_bar)
+        # [end]
+        # [feature: not every]
+        if first + k >= last:
+            _clear_levels(_ROW * k, v_bar)
+        # [end]
 
 
 @_entry
@@ -59,10 +80,10 @@ def _run_samples(
 ) -> None:
     """Run steps start to end - 1 of samples first to last - 1, from z to out."""
     for s in range(first, last):
-        _begin(s, z, x, c, v)
+        _begin(s, 0, z, x, c, v)
         for n in range(start, end):
             _step(n, (n - start) % 2, (n - start + 1) % 2, c, v)
-        _give_state(s, (end - start) % 2, v, out)
+        _give_state(s, (end - start) % 2, 0, v, out)
 
 
 # [feature: readout]
@@ -72,8 +93,8 @@ def _read_samples(
 ) -> None:
     """Read the states z of some samples out."""
     for s in range(first, last):
-        _take_inputs(s, x, v)
-        _take_state(s, 0, z, v)
+        _take_inputs(s, 0, x, v)
+        _take_state(s, 0, 0, z, v)
         _readout(0, 0, 0, c, v)
         _give_readouts(s, v, out)
 
@@ -86,8 +107,8 @@ def _judge_samples(
 ) -> None:
     """Take the loss of the states z of some samples, with the targets of a snapshot."""
     for s in range(first, last):
-        _take_inputs(s, x, v)
-        _take_state(s, 0, z, v)
+        _take_inputs(s, 0, x, v)
+        _take_state(s, 0, 0, z, v)
         _take_targets(s, number, y, v)
         # [feature: readout]
         _readout(0, 0, 0, c, v)
@@ -114,19 +135,23 @@ def _pull_samples(
     x_bar: Any,
 ) -> None:
     """Take samples there, and cotangents of their final states back."""
-    for s in range(first, last):
-        _begin(s, z, x, c, v)
-        _take_state(s, steps % 2, zT_bar, v_bar)
-        for k in range(len(moves)):
-            n, here, there, back = moves[k, 0], moves[k, 1], moves[k, 2], moves[k, 3]
+    for s in range(first, last, len(c[-1])):
+        _begin_all(s, last, z, x, c, v, v_bar)
+        together = range(min(len(c[-1]), last - s))
+        for k in together:
+            _take_state(s + k, steps % 2, _ROW * k, zT_bar, v_bar)
+        for m in range(len(moves)):
+            n, here, there, back = moves[m, 0], moves[m, 1], moves[m, 2], moves[m, 3]
             if back:
                 _step_vjp(n, here, there, c, v, c_bar, v_bar)
             else:
                 _step(n, here, there, c, v)
-        # [feature: initial]
-        _initial_vjp(0, 0, 0, c, v, c_bar, v_bar)
-        # [end]
-        _give_cotangents(s, v_bar, c_bar, z_bar, x_bar, sums)
+        for k in together:
+            # [feature: initial]
+            _initial_vjp(0, 0, 0, _ROW * k, c, v, c_bar, v_bar)
+            # [end]
+            _give_cotangents(s + k, _ROW * k, v_bar, z_bar, x_bar)
+        _add_up(c_bar, sums)
 
 
 # [feature: loss]
@@ -149,31 +174,34 @@ def _differentiate_samples(
     x_bar: Any,
 ) -> None:
     """Take samples there and back, with the loss after every so many steps."""
-    for s in range(first, last):
-        _begin(s, z, x, c, v)
-        # [feature: every]
-        _clear_levels(v_bar)
-        # [end]
-        for k in range(len(moves)):
-            n, here, there, back = moves[k, 0], moves[k, 1], moves[k, 2], moves[k, 3]
+    for s in range(first, last, len(c[-1])):
+        _begin_all(s, last, z, x, c, v, v_bar)
+        together = range(min(len(c[-1]), last - s))
+        for m in range(len(moves)):
+            n, here, there, back = moves[m, 0], moves[m, 1], moves[m, 2], moves[m, 3]
             if not back:
                 _step(n, here, there, c, v)
                 continue
             number = (n + 1) // every - 1
             if (n + 1) % every == 0:
-                _take_targets(s, number, y, v)
-                # [feature: every]
-                losses[s, number] = _loss_vjp(n, there, 0, c, v, c_bar, v_bar)
-                _join_levels(n + 1, v_bar)
-                # [end]
-                # [feature: not every]
-                losses[s, number] = _loss_vjp(n + 1, there, 0, c, v, c_bar, v_bar)
-                # [end]
+                for k in together:
+                    row = _ROW * k
+                    _take_targets(s + k, number, y, v)
+                    # [feature: every]
+                    loss = _loss_vjp(n, there, 0, row, c, v, c_bar, v_bar)
+                    _join_levels(n + 1, row, v_bar)
+                    # [end]
+                    # [feature: not every]
+                    loss = _loss_vjp(n + 1, there, 0, row, c, v, c_bar, v_bar)
+                    # [end]
+                    losses[s + k, number] = loss
             _step_vjp(n, here, there, c, v, c_bar, v_bar)
-        # [feature: initial]
-        _initial_vjp(0, 0, 0, c, v, c_bar, v_bar)
-        # [end]
-        _give_cotangents(s, v_bar, c_bar, z_bar, x_bar, sums)
+        for k in together:
+            # [feature: initial]
+            _initial_vjp(0, 0, 0, _ROW * k, c, v, c_bar, v_bar)
+            # [end]
+            _give_cotangents(s + k, _ROW * k, v_bar, z_bar, x_bar)
+        _add_up(c_bar, sums)
 
 
 # [end]
@@ -188,7 +216,7 @@ def _begin_tangent(
         _initial_jvp(0, 0, 0, c, v, c_dot, v_dot)
         return
     # [end]
-    _take_state(s, 0, z_dot, v_dot)
+    _take_state(s, 0, 0, z_dot, v_dot)
 
 
 @_entry
@@ -208,8 +236,8 @@ def _push_samples(
 ) -> None:
     """Run all steps of samples and of their tangents."""
     for s in range(first, last):
-        _begin(s, z, x, c, v)
+        _begin(s, 0, z, x, c, v)
         _begin_tangent(s, z_dot, x_dot, c, v, c_dot, v_dot)
         for n in range(steps):
             _step_jvp(n, n % 2, (n + 1) % 2, c, v, c_dot, v_dot)
-        _give_state(s, steps % 2, v_dot, out)
+        _give_state(s, steps % 2, 0, v_dot, out)

@@ -91,7 +91,7 @@ def _softplus(x: Any) -> Any:
 # number: the last bits of n + 2⁵² + 1023 (2²³ + 127 in float32) are those of n + 1023.
 # tanh x = (e²ˣ - 1)/(e²ˣ + 1) has small errors for small x too. In float32 it is a
 # quotient x p(x²)/q(x²), fitted to the least relative error for |x| <= 7.8 (1.2e-7), a
-# third fewer operations; beyond, tanh is 1 within 4e-7, and nowhere is the quotient more.
+# third fewer operations; beyond, tanh is 1 within 4e-7; the quotient is less than 1.
 
 
 def _tanh(x: Any) -> Any:

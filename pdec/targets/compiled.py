@@ -18,12 +18,15 @@ from pdec.symbolic import TIME
 from pdec.targets.body import MARKS, Module, split_mark
 from pdec.targets.layout import INDENT, call, unpack
 from pdec.targets.loops import Loops
-from pdec.targets.nests import carried_arrays, scalars, schedule
+from pdec.targets.nests import carried_arrays, scalars, schedule, together
 from pdec.targets.vectors import Part
 
 ACTIVE = (Role.PARAM, Role.COEFFICIENT)
 # numbers that begin at a multiple of 64 bytes, which is one vector, or two
 VECTOR = 16
+# functions that take several samples together, and those that find one beside others
+TOGETHER = ("_step", "_step_vjp")
+BESIDE = ("_initial", "_initial_vjp", "_loss_vjp")
 OF_ONE_SAMPLE = (Role.INPUT, Role.TARGET, Role.WORK, Role.READOUT, Role.LOSS)
 
 
@@ -48,6 +51,14 @@ class Kernels:
     margins: dict[str, int]
     used: dict[str, tuple[str, ...]] = field(default_factory=dict)
     touched: set[str] = field(default_factory=set)
+    together: int = 1  # samples that may take steps together
+    beside: set[str] = field(default_factory=set)  # their arrays
+
+    @property
+    def row(self) -> int:
+        """The cells of one sample along the first axis, with margins."""
+        axes = [axis for array in self.arrays.values() for axis in array.axes]
+        return next(self.length(a) for a in axes if a.name == self.module.axes[0])
 
     def length(self, axis: Axis) -> int:
         """The length of an axis with its margins, for vectors to begin rows."""
@@ -92,11 +103,19 @@ class Kernels:
         """Write the functions; what is an array in one depends on the others."""
         listed = list(kernels)
         carried = carried_arrays(kernel.statements for kernel in listed)
-        bodies = []
+        axes, found = self.module.axes, {}
         for kernel in listed:
-            pieces = schedule(kernel.statements, self.arrays, self.module.axes)
+            pieces = schedule(kernel.statements, self.arrays, axes)
             numbers = scalars(pieces, self.arrays, carried) - {kernel.result}
-            body = Loops(self.module, self.margins, numbers)
+            found[kernel.name] = pieces, numbers
+        steps = [found[name] for name in TOGETHER if name in found]
+        self.together, self.beside = together(steps, self.arrays, axes, carried)
+        bodies = []
+        for name, (pieces, numbers) in found.items():
+            several = name in TOGETHER and self.beside
+            rows = "range(0, _ROW * len(c[-1]), _ROW)" if several else ""
+            beside = self.beside if name in (*TOGETHER, *BESIDE) else ()
+            body = Loops(self.module, self.margins, numbers, beside, rows)
             body.add_all(pieces)
             bodies.append(body)
         self.touched = {name for body in bodies for name in body.touched}

@@ -7,21 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from pdec.adjoint import BAR, DOT
 from pdec.statements import Role
 from pdec.symbolic import BATCH
+from pdec.targets.body import split_mark
 from pdec.targets.compiled import Kernels
 from pdec.targets.layout import INDENT
 
 Head = tuple[str, str]  # a signature, and what the function does
 Lines = list[str]
-Cells = list[tuple[str, str, str]]  # of each axis: variable, its range, what it is less
+# of each axis: variable, its range, what it is outside of the margins, and inside
+Cells = list[tuple[str, str, str, str]]
 
 
 def copies(kernels: Kernels, along: Collection[str]) -> list[str]:
     """Write them; the targets ``along`` have one for each of several steps."""
     found = {**_in_and_out(kernels, along), **_on_the_way_back(kernels)}
-    if along:
-        found |= _between_levels(kernels)
+    found |= _between_levels(kernels, along)
     return [
         "\n".join(
             [
@@ -47,25 +49,30 @@ def _in_and_out(kernels: Kernels, along: Collection[str]) -> dict[Head, list[Lin
 
     return {
         (
-            "_take_state(s, here, z, v)",
+            "_take_state(s, here, row, z, v)",
             "Copy sample s of z to a level of its fields.",
         ): [
             _move(own(f), f"v[{k}]", ["here"], "=", f"z[{k}]", ["s"]) for k, f in fields
         ],
         (
-            "_give_state(s, here, v, z)",
+            "_give_state(s, here, row, v, z)",
             "Copy a level of the fields to sample s of z.",
         ): [
             _move(own(f), f"v[{k}]", ["here"], "=", f"z[{k}]", ["s"], out=True)
             for k, f in fields
         ],
-        ("_take_inputs(s, x, v)", "Copy the inputs of sample s, or those of all."): [
+        ("_take_inputs(s, row, x, v)", "Copy the inputs of sample s, or of all."): [
             _move(own(i), f"v[{v(i)}]", [], "=", f"x[{k}]", [f"s % len(x[{k}])"])
             for k, i in inputs
         ],
         ("_take_tangents(s, x, v_dot)", "Copy tangents of inputs likewise."): [
             _move(
-                own(i), f"v_dot[{v_dot(i)}]", [], "=", f"x[{k}]", [f"s % len(x[{k}])"]
+                own(i + DOT),
+                f"v_dot[{v_dot(i)}]",
+                [],
+                "=",
+                f"x[{k}]",
+                [f"s % len(x[{k}])"],
             )
             for k, i in inputs
         ],
@@ -94,23 +101,25 @@ def _on_the_way_back(kernels: Kernels) -> dict[Head, list[Lines]]:
     v_bar, place = kernels.used["~bar"].index, kernels.shared("~bar").index
     found = []
     for k, f in fields:
-        own = _cells(kernels, f)
+        own = _cells(kernels, f + BAR)
         found.append(
             _move(own, f"v_bar[{k}]", ["0"], "=", f"z_bar[{k}]", ["s"], out=True)
         )
     for k, i in inputs:
-        own, row = _cells(kernels, i), [f"s % len(x_bar[{k}])"]
+        own, row = _cells(kernels, i + BAR), [f"s % len(x_bar[{k}])"]
         inner = f"v_bar[{v_bar(i)}]"
         add = _move(own, inner, [], "+=", f"x_bar[{k}]", row, out=True)
         found.append([*add, _cleared(own, inner)])
+    sums = []
     for k, c in enumerate(kernels.summed()):
         whole = _cells(kernels, c, ghosts=True)
         inner = f"c_bar[{place(c)}]"
         total = f"{_at(f'sums[{k}]', [], whole)} += {_at(inner, [], whole)}"
-        found.append([*_nest(whole, total), _cleared(whole, inner)])
-    head = "_give_cotangents(s, v_bar, c_bar, z_bar, x_bar, sums)"
+        sums.append([*_nest(whole, total), _cleared(whole, inner)])
+    head = "_give_cotangents(s, row, v_bar, z_bar, x_bar)"
     doc = "Take those of sample s out, or add them up, and clear what is added to."
-    return {(head, doc): found}
+    more = "_add_up(c_bar, sums)", "Add up what samples share, and clear it."
+    return {(head, doc): found, more: sums}
 
 
 def _cleared(cells: Cells, array: str) -> str:
@@ -118,38 +127,36 @@ def _cleared(cells: Cells, array: str) -> str:
     return f"{INDENT * (len(cells) + 1)}{_at(array, [], cells)} = 0.0"
 
 
-def _between_levels(kernels: Kernels) -> dict[Head, list[Lines]]:
-    """What several losses along the way need: their cotangents add up."""
+def _between_levels(
+    kernels: Kernels, along: Collection[str]
+) -> dict[Head, list[Lines]]:
+    """Cotangents from nothing; with several losses along the way, they add up."""
     joined, cleared = [], []
     for k, f in enumerate(kernels.of(Role.STATE)):
-        own, whole, name = (
-            _cells(kernels, f),
-            _cells(kernels, f, ghosts=True),
-            f"v_bar[{k}]",
-        )
+        own = _cells(kernels, f + BAR)
+        whole = _cells(kernels, f + BAR, ghosts=True)
+        name = f"v_bar[{k}]"
         other = _at(name, ["(n + 1) % 2"], own)
         joined.append(_nest(own, f"{_at(name, ['n % 2'], own)} += {other}"))
         for level in ("0", "1"):
             cleared.append(_nest(whole, _at(name, [level], whole) + " = 0.0"))
-    return {
-        (
-            "_join_levels(n, v_bar)",
-            "Add the cotangents in the other level.",
-        ): joined,
-        ("_clear_levels(v_bar)", "Set the cotangents of the fields to zero."): cleared,
-    }
+    clear = "_clear_levels(row, v_bar)", "Set the cotangents of the fields to zero."
+    join = "_join_levels(n, row, v_bar)", "Add the cotangents in the other level."
+    return {clear: cleared, join: joined} if along else {clear: cleared}
 
 
 def _cells(kernels: Kernels, name: str, *, ghosts: bool = False) -> Cells:
     found: Cells = []
-    for axis in kernels.arrays[name].axes:
+    for axis in kernels.arrays[split_mark(name)[0]].axes:
         if axis.name == BATCH:
             continue
+        beside = name in kernels.beside and axis.name == kernels.module.axes[0]
         margin = kernels.margins.get(axis.name, 0)
         own = axis.ghosts if ghosts else 0
         index, low, high = f"j{len(found)}", margin - own, margin + axis.size + own
         bounds = f"range({low}, {high})" if low else f"range({high})"
-        found.append((index, bounds, f"{index} - {low}" if low else index))
+        away = f"{index} - {low}" if low else index
+        found.append((index, bounds, away, f"{index} + row" if beside else index))
     return found
 
 
@@ -165,18 +172,18 @@ def _move(
 ) -> list[str]:
     """Loops that copy from an array without margins to one with them, or back."""
     own = _at(inner, here, cells)
-    away = f"{outer}[{', '.join([*row, *(less for _, _, less in cells)])}]"
+    away = f"{outer}[{', '.join([*row, *(less for _, _, less, _ in cells)])}]"
     left, right = (away, own) if out else (own, away)
     return _nest(cells, f"{left} {sign} {right}")
 
 
 def _at(array: str, before: list[str], cells: Cells) -> str:
-    return f"{array}[{', '.join([*before, *(i for i, _, _ in cells)]) or '()'}]"
+    return f"{array}[{', '.join([*before, *(own for *_, own in cells)]) or '()'}]"
 
 
 def _nest(cells: Cells, *statements: str) -> list[str]:
     lines, indent = [], INDENT
-    for index, bounds, _ in cells:
+    for index, bounds, *_ in cells:
         lines.append(f"{indent}for {index} in {bounds}:")
         indent += INDENT
     return [*lines, *(f"{indent}{statement}" for statement in statements)]

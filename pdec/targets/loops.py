@@ -10,119 +10,28 @@ the innermost loop is added up in a number of the run's dtype, and then to its a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 import sympy
 
-from pdec.functions import Maximum, Minimum, Select, Step, softplus
-from pdec.notation import factor_key
 from pdec.statements import Axis, Clear, Map, Role
 from pdec.symbolic import (
     BATCH,
     TIME,
     Access,
-    Constant,
-    Equal,
     IndexValue,
     accesses,
     ghosts_of,
     negative,
 )
 from pdec.targets.body import LEVEL, Body, Module, split_mark
-from pdec.targets.inline import POWER, PRODUCT, SUM, UNARY, Inline
+from pdec.targets.inline import Inline
 from pdec.targets.layout import INDENT, WIDTH, comment
 from pdec.targets.nests import Nest, Piece, axis_of, rows_at_once
+from pdec.targets.numbers import Numbers
 from pdec.targets.shared import shortened
 from pdec.targets.vectors import Copy, call_lines, copy_lines
-
-FUNCTIONS: dict[type, str] = {
-    sympy.tanh: "_tanh",
-    sympy.exp: "_exp",
-    softplus: "_softplus",
-    sympy.sinh: "np.sinh",
-    sympy.cosh: "np.cosh",
-    sympy.log: "np.log",
-    sympy.sin: "np.sin",
-    sympy.cos: "np.cos",
-    sympy.tan: "np.tan",
-    sympy.atan: "np.arctan",
-    sympy.Abs: "abs",
-    sympy.sign: "np.sign",
-    Maximum: "max",
-    Minimum: "min",
-}
-CHOICE, ATOM = 0, POWER + 1
-
-
-class Numbers(Inline):
-    """Prints an expression of one cell; constants become numbers of the run's dtype."""
-
-    def _write(self, expr: sympy.Expr) -> tuple[int, str]:
-        if constant(expr):
-            return ATOM, f"real({Inline(self.refer)(expr)})"
-        if isinstance(expr, Step):
-            return (
-                CHOICE,
-                f"real(1.0) if {self(expr.args[0], SUM)} > 0.0 else real(0.0)",
-            )
-        if isinstance(expr, Select):
-            condition, yes, no = expr.args
-            chosen = f"{self(yes, SUM)} if {self(condition, SUM)} > 0.0"
-            return CHOICE, f"{chosen} else {self(no, SUM)}"
-        return super()._write(expr)
-
-    def _product(self, expr: sympy.Expr) -> tuple[int, str]:
-        if negative(expr):
-            return UNARY, f"-{self(-expr, UNARY)}"
-        above, below = sympy.fraction(expr, exact=True)
-        factors = sympy.Mul.make_args(above)
-        known = sympy.Mul(*(f for f in factors if constant(f)))
-        if constant(below):
-            known, below = known / below, sympy.S.One
-        rest = sorted((f for f in factors if not constant(f)), key=factor_key)
-        parts = [] if known == 1 and rest else [known]
-        written = " * ".join(self(factor, UNARY) for factor in [*parts, *rest])
-        if below == 1:
-            level = PRODUCT if len(parts) + len(rest) > 1 else ATOM
-            return level, written
-        return PRODUCT, f"{written} / {self(below, UNARY)}"
-
-    def _power(self, expr: sympy.Expr) -> tuple[int, str]:
-        base, exponent = expr.args
-        if negative(exponent) and exponent != -1:
-            return PRODUCT, f"real(1.0) / {self(base**-exponent, UNARY)}"
-        if exponent == -1:
-            return PRODUCT, f"real(1.0) / {self(base, UNARY)}"
-        return super()._power(expr)
-
-    def _function(self, expr: sympy.Expr) -> str:
-        arguments = [self(argument) for argument in expr.args]
-        if isinstance(expr, Equal):
-            return f"real({arguments[0]} == {arguments[1]})"
-        if isinstance(expr, Maximum | Minimum):
-            return self._extreme(expr, arguments)
-        return f"{FUNCTIONS[type(expr)]}({', '.join(arguments)})"
-
-    @staticmethod
-    def _extreme(expr: sympy.Expr, arguments: list[str]) -> str:
-        """The larger or smaller value: not a number where one of the two is none.
-
-        max(a, b) keeps an a that is none, and np.maximum, which is slower, each.
-        """
-        name = FUNCTIONS[type(expr)]
-        if constant(expr.args[0]):
-            arguments = arguments[::-1]
-        elif not constant(expr.args[1]):
-            name = f"np.{name}imum"
-        return f"{name}({', '.join(arguments)})"
-
-
-def constant(expr: sympy.Expr) -> bool:
-    """Whether an expression is known before the run: no element, no index."""
-    if expr.atoms(Access, IndexValue) or expr.has(LEVEL):
-        return False
-    return not any(c.name.startswith("part~") for c in expr.atoms(Constant))
 
 
 def _row(statement: Map, index: str, by: int) -> Map:
@@ -136,9 +45,15 @@ class Loops(Body):
     """The lines of one compiled function of one sample."""
 
     def __init__(
-        self, module: Module, margins: Mapping[str, int], scalars: set[str]
+        self,
+        module: Module,
+        margins: Mapping[str, int],
+        scalars: set[str],
+        beside: Collection[str] = (),
+        rows: str = "",
     ) -> None:
         super().__init__(module)
+        self.beside, self.rows = beside, rows
         self.margins = margins
         self.scalars = scalars
         self.touched: set[str] = set()
@@ -171,7 +86,20 @@ class Loops(Body):
         for axis, (place, offset) in zip(array.axes, access.index, strict=True):
             if axis.name != BATCH:
                 places.append(self._place(axis, place, offset))
+        self._beside(access.array, places)
         return self.placed(access.array, name, places)
+
+    def _beside(self, name: str, places: list[str]) -> None:
+        """Go to the cells of a sample, where those of several lie side by side."""
+        if name in self.beside:
+            places[0] += " + row"
+
+    def _each(self, indent: str) -> str:
+        """Open a loop over samples that take a step together, if they do."""
+        if not self.rows:
+            return indent
+        self.lines.append(f"{indent}for row in {self.rows}:")
+        return indent + INDENT
 
     def placed(self, array: str, name: str, places: list[str]) -> str:
         """An element of an array at its places."""
@@ -264,7 +192,10 @@ class Loops(Body):
                     self.lines.append(f"{indent}{total} = real({start})")
             self.lines.append(f"{indent}for {self.index(name)} in {bounds}:")
             indent += INDENT
-        self._statements(maps, sums, indent)
+        cells = self._shared(maps, inner, indent) if self.rows else {}
+        self._statements(maps, sums | cells, self._each(indent))
+        for number, total in cells.items():
+            self._deposit(maps[number], total, indent)
         for number, total in sums.items():
             less = indent[: -len(INDENT)]
             if number in totals:  # in float64, and to its array once a step
@@ -273,6 +204,24 @@ class Loops(Body):
                 self._deposit(maps[number], total, less)
         for number, total in totals.items():
             self._deposit(maps[number], total, INDENT)
+
+    def _shared(self, maps: list[Map], inner: str, indent: str) -> dict[int, str]:
+        """Load what samples share before a loop over them; name what they add to."""
+        for access in dict.fromkeys(a for m in maps for a in accesses(m.expr)):
+            array = self.module.array(access.array)
+            if not array.per_sample and inner in access.indices:
+                again = any(a.array == access.array for a in self.here)
+                wish = f"{access.array}~here" + f"~{len(self.here)}" * again
+                name = self.module.names(wish)
+                self.lines.append(f"{indent}{name} = {self.element(access)}")
+                self.here[access] = name
+        sums = {
+            number: self.module.names(f"sum~{number + 1}")
+            for number, m in enumerate(maps)
+            if inner in m.target.indices and not self.module.array(m.writes).per_sample
+        }
+        self.lines += [f"{indent}{name} = real(0.0)" for name in sums.values()]
+        return sums
 
     def _loops(
         self, nest: Nest, sizes: Mapping[str, int], rows: int, summing: bool
@@ -344,6 +293,7 @@ class Loops(Body):
                 self.lines.append(f"{indent}for {self.index(name)} in {bounds}:")
                 indent += INDENT
         start = "-np.inf" if statement.maximum else "0.0"
+        indent = self._each(indent)
         self.lines.append(f"{indent}{self.element(statement.target)} = {start}")
 
     def _assign(self, statement: Map, indent: str, total: str | None) -> None:
@@ -393,13 +343,15 @@ class Loops(Body):
             if not axis.ghosts:
                 continue
             indent, before, behind = self._across(clear.array, axis.name)
-            margin = self.margins[axis.name]
+            indent, margin = self._each(indent), self.margins[axis.name]
             for k in range(axis.ghosts):
                 for place in (margin - 1 - k, margin + axis.size + k):
-                    left = f"{name}[{before}{place}{behind}]"
+                    places = [*before, str(place), *behind]
+                    self._beside(clear.array, places)
+                    left = f"{name}[{', '.join(places)}]"
                     self.lines.append(f"{indent}{left} = 0.0")
 
-    def _across(self, name: str, along: str) -> tuple[str, str, str]:
+    def _across(self, name: str, along: str) -> tuple[str, list[str], list[str]]:
         """Open loops across an axis: indent, indices before and behind."""
         array, indent = self.module.array(name), INDENT
         before: list[str] = []
@@ -418,8 +370,4 @@ class Loops(Body):
             self.lines.append(f"{indent}for {index} in range({bounds}):")
             indent += INDENT
             side.append(index)
-        return (
-            indent,
-            "".join(f"{i}, " for i in before),
-            "".join(f", {i}" for i in behind),
-        )
+        return indent, before, behind

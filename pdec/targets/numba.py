@@ -17,7 +17,7 @@ from pdec.contracts import SampleFunction, Target, Written
 from pdec.statements import Array, Ghost, Statement
 from pdec.symbolic import BATCH
 from pdec.targets.body import MARKS, Module
-from pdec.targets.compiled import VECTOR, Kernel, Kernels
+from pdec.targets.compiled import BESIDE, VECTOR, Kernel, Kernels
 from pdec.targets.copies import copies
 from pdec.targets.layout import tuple_of
 from pdec.targets.solves import residual_name
@@ -54,7 +54,8 @@ def _kernel(
     derivation: Derivation,
     solved: Mapping[str, tuple[Part, ...]],
 ) -> Kernel:
-    arguments = ["n: int", "here: int", "there: int", "c: Any", "v: Any"]
+    row = ["row: int"] if function.name in BESIDE else []
+    arguments = ["n: int", "here: int", "there: int", *row, "c: Any", "v: Any"]
     if function.name in solved:
         more = ["v_dot: Any"] if function.name.endswith("_jvp") else []
         arguments += [*more, "unknowns: Any", "residual: Any"]
@@ -120,6 +121,9 @@ def _tables(kernels: Kernels) -> list[str]:
     every = dict.fromkeys(n for mark in MARKS for n in kernels.shared(mark))
     places = {n: _inner(kernels.arrays[n], kernels.margins) for n in every}
     lines += _table("_C_PLACES", "where they lie within their margins", places, "slice")
+    lines.append("# samples that may take steps together, and cells of each")
+    lines.append(f"_TOGETHER = {kernels.together}")
+    lines.append(f"_ROW = {kernels.row}")
     lines.append("# those whose cotangents a sample sums in its own precision")
     summed = tuple_of([f'"{n}"' for n in kernels.summed()])
     lines.append(f"_C_SUMMED: tuple[str, ...] = {summed}")

@@ -12,7 +12,7 @@ import sympy
 from pdec.functions import Maximum, Minimum, Select, Step, softplus
 from pdec.symbolic import Equal, negative
 from pdec.targets.inline import POWER, SUM, Inline
-from pdec.targets.loops import ATOM, CHOICE, Numbers, constant
+from pdec.targets.numbers import ATOM, CHOICE, Numbers, constant
 
 FUNCTIONS: dict[type, str] = {
     sympy.tanh: "tanh",
