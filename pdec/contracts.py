@@ -144,6 +144,8 @@ class Target:
     ``runtime/driver.pyi`` lists.  ``needs`` is a package that the module imports, which
     ``pip install pdec[needs]`` installs; ``in_file`` says that a module which is made
     to be imported at once must lie in a file, for what it compiles to be kept.
+    ``arrays`` stands in, with array operations, for a model that ``write`` does not
+    cover, or if the user asks for it.
     """
 
     name: str
@@ -154,6 +156,8 @@ class Target:
     needs: str = ""
     in_file: bool = False
     arrange: Callable[[Module, Derivation], None] | None = None
+    covers: Callable[[Derivation], bool] = lambda derivation: True
+    arrays: Target | None = None
 
 
 Plugin = TypeVar("Plugin", Operator, Boundary, Scheme, Target)

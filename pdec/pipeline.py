@@ -82,11 +82,13 @@ def compile_source(
     target: str = "numpy",
     overrides: Mapping[str, float] | None = None,
     accurate: bool = False,
+    arrays: bool = False,
     progress: Progress | None = None,
 ) -> Compilation:
     """Compile a model to the text of a module.
 
-    ``accurate`` takes the C library's functions where a target has approximations.
+    ``accurate`` takes the C library's functions where a target has approximations,
+    ``arrays`` array operations where it has kernels.
     """
     if target not in TARGETS:
         raise UsageError(f"unknown target '{target}'; known: {', '.join(TARGETS)}")
@@ -95,7 +97,13 @@ def compile_source(
         progress("writing the module")
     with deep_recursion(source):
         chosen, options = TARGETS[target], dict(overrides or {})
-        text = emit(derivation, target=chosen, options=options, accurate=accurate)
+        text = emit(
+            derivation,
+            target=chosen,
+            options=options,
+            accurate=accurate,
+            arrays=arrays,
+        )
     return Compilation(derivation, text, summarise(derivation))
 
 
@@ -105,13 +113,18 @@ def load(
     target: str = "numpy",
     overrides: Mapping[str, float] | None = None,
     accurate: bool = False,
+    arrays: bool = False,
 ) -> ModuleType:
     """Compile a model and return the module, registered under its name and content.
 
     What the target compiles when it runs is kept in the user's cache folder.
     """
     compilation = compile_source(
-        read(path), target=target, overrides=overrides, accurate=accurate
+        read(path),
+        target=target,
+        overrides=overrides,
+        accurate=accurate,
+        arrays=arrays,
     )
     needs = TARGETS[target].needs
     if needs and importlib.util.find_spec(needs) is None:
