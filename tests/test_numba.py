@@ -200,7 +200,7 @@ def test_files(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_combinations(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     source = from_text(text(case), "matrix")
     theirs = module_of(compile_source(source))
-    ours = module_of(compile_source(source, target="numba"), in_file=True)
+    ours = module_of(compile_source(source, target="numba"))
     check_equal(ours, theirs)
     same_bits(ours, shared_inputs(theirs, point_of(theirs, 2, 5)), monkeypatch)
 
