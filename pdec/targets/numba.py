@@ -166,6 +166,5 @@ PLUGINS = (
         ),
         tools=("host", "numba_tools"),
         needs="numba",
-        in_file=True,
     ),
 )
