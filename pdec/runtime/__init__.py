@@ -71,7 +71,6 @@ AFTER_MATHEMATICS = (
     "storage",
     "checks",
     "checkpoints",
-    "threads",
 )
 TEST = ("selfcheck",)
 STABILITY = (

@@ -157,6 +157,7 @@ PLUGINS = (
         doc="compiled by Numba; all steps of a sample in the cache of a core",
         write=write,
         driver=(
+            "threads",
             "pattern",
             "numba_buffers",
             "numba_implicit",
