@@ -7,6 +7,7 @@ state; both take no arguments and return when the result is there.
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import subprocess
 import tempfile
@@ -198,14 +199,16 @@ def c_of(workload: Workload, at: Point, module: Any) -> Peer:
     threads, half = len(os.sched_getaffinity(0)), ctypes.c_float(0.5)
     pool = ThreadPoolExecutor(threads)
 
-    def floats(*shape: int) -> Any:
-        return np.zeros(shape, np.float32)
+    def floats(*shape: int) -> Any:  # that begin where a line of the cache does
+        room = np.zeros(math.prod(shape) + 16, np.float32)
+        start = -room.ctypes.data // 4 % 16
+        return room[start : start + math.prod(shape)]
 
-    width = cells + 2
+    width = 4 * (cells + 32)
     spaces = [
         (
             floats(workload.steps + 1, width),
-            floats(cells),
+            floats(width),
             floats(width),
             floats(4, cells),
         )

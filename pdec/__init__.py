@@ -14,13 +14,13 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 if TYPE_CHECKING:
-    from pdec.pipeline import load
+    from pdec.loading import load
 
 
 def __getattr__(name: str) -> Any:
     """Import the compiler when it is first asked for: ``pdec --help`` does without."""
     if name == "load":
-        from pdec.pipeline import load
+        from pdec.loading import load
 
         return load
     raise AttributeError(f"module 'pdec' has no attribute {name!r}")

@@ -167,6 +167,12 @@ is exclusive).
     help="Take tanh, exp and softplus of the C library.  By default the target numba "
     "has faster ones, within 4 units in the last place in float64 and 1e-6 in float32.",
 )
+@click.option(
+    "--arrays",
+    is_flag=True,
+    help="Write array operations where the target cupy has kernels, as it does for "
+    "steps that solve equations: slower, and to check kernels against.",
+)
 @click.option("--force", is_flag=True, help="Replace a file that pdec did not write.")
 @format_option
 def compile_command(
@@ -175,6 +181,7 @@ def compile_command(
     output: str | None,
     overrides: dict[str, int | float],
     accurate: bool,
+    arrays: bool,
     force: bool,
     form: str,
 ) -> int:
@@ -194,6 +201,7 @@ def compile_command(
                 target=target,
                 overrides=overrides,
                 accurate=accurate,
+                arrays=arrays,
                 progress=progress,
             )
     except PdecError as error:

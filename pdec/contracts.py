@@ -142,8 +142,8 @@ class Target:
     before.  ``driver`` names the files of ``runtime/`` that run them, ``tools`` those
     that they call; they are pasted into the module, and provide what
     ``runtime/driver.pyi`` lists.  ``needs`` is a package that the module imports, which
-    ``pip install pdec[needs]`` installs; ``in_file`` says that a module which is made
-    to be imported at once must lie in a file, for what it compiles to be kept.
+    ``pip install pdec[needs]`` installs.  ``arrays`` stands in, with array operations,
+    for a model that ``write`` does not cover (``covers``), or if the user asks for it.
     """
 
     name: str
@@ -152,8 +152,9 @@ class Target:
     driver: tuple[str, ...]
     tools: tuple[str, ...] = ()
     needs: str = ""
-    in_file: bool = False
     arrange: Callable[[Module, Derivation], None] | None = None
+    covers: Callable[[Derivation], bool] = lambda derivation: True
+    arrays: Target | None = None
 
 
 Plugin = TypeVar("Plugin", Operator, Boundary, Scheme, Target)

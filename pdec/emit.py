@@ -16,6 +16,7 @@ from pdec import runtime, verdict
 from pdec.contracts import Target
 from pdec.derivation import header
 from pdec.derive import Derivation
+from pdec.errors import UsageError
 from pdec.mathematics import functions
 from pdec.tables import constants, model_record, tables
 from pdec.targets.body import Module
@@ -29,13 +30,23 @@ def emit(
     target: Target,
     options: Mapping[str, float],
     accurate: bool = False,
+    arrays: bool = False,
 ) -> str:
-    """Write the module of a derived model, ``accurate`` without approximations."""
+    """Write the module of a derived model.
+
+    ``accurate`` leaves approximations out, ``arrays`` kernels.
+    """
     model, features = derivation.model, features_of(derivation)
     chosen = target.name
     if accurate:
         features.add("accurate")
         chosen += ", accurate"
+    if arrays and not target.arrays:
+        raise UsageError(f"the target '{target.name}' has no kernels to leave out")
+    if target.arrays and (arrays or not target.covers(derivation)):
+        target = target.arrays
+        features.add("arrays")
+        chosen += ", arrays"
     before, after = runtime.files(target.tools, target.driver)
     names = Names(runtime.reserved_names((*before, *after)))
     program = derivation.program

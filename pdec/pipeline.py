@@ -6,11 +6,7 @@ source  →  tree  →  Model  →  Program  →  adjoints  →  stability  → 
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import linecache
-import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -20,12 +16,12 @@ from pdec.derive import Derivation, derive_all
 from pdec.discrete import discretise
 from pdec.emit import emit, summarise
 from pdec.errors import Diagnostic, Reporter, UsageError
-from pdec.keeping import keep
+from pdec.keeping import digest, module_from
 from pdec.model import Model
 from pdec.parser import parse_readable
 from pdec.recursion import deep_recursion
 from pdec.resolve import resolve
-from pdec.source import Source, read
+from pdec.source import Source
 from pdec.spelling import canonical
 
 TARGETS = discover("pdec.targets", Target)
@@ -82,11 +78,13 @@ def compile_source(
     target: str = "numpy",
     overrides: Mapping[str, float] | None = None,
     accurate: bool = False,
+    arrays: bool = False,
     progress: Progress | None = None,
 ) -> Compilation:
     """Compile a model to the text of a module.
 
-    ``accurate`` takes the C library's functions where a target has approximations.
+    ``accurate`` takes the C library's functions where a target has approximations,
+    ``arrays`` array operations where it has kernels.
     """
     if target not in TARGETS:
         raise UsageError(f"unknown target '{target}'; known: {', '.join(TARGETS)}")
@@ -95,54 +93,31 @@ def compile_source(
         progress("writing the module")
     with deep_recursion(source):
         chosen, options = TARGETS[target], dict(overrides or {})
-        text = emit(derivation, target=chosen, options=options, accurate=accurate)
+        text = emit(
+            derivation,
+            target=chosen,
+            options=options,
+            accurate=accurate,
+            arrays=arrays,
+        )
     return Compilation(derivation, text, summarise(derivation))
 
 
-def load(
-    path: str | os.PathLike[str],
-    *,
-    target: str = "numpy",
-    overrides: Mapping[str, float] | None = None,
-    accurate: bool = False,
-) -> ModuleType:
-    """Compile a model and return the module, registered under its name and content.
-
-    What the target compiles when it runs is kept in the user's cache folder.
-    """
-    compilation = compile_source(
-        read(path), target=target, overrides=overrides, accurate=accurate
-    )
+def require(target: str) -> None:
+    """Raise ``UsageError`` where the package that a target's modules need is absent."""
     needs = TARGETS[target].needs
     if needs and importlib.util.find_spec(needs) is None:
         raise UsageError(
             f"the target '{target}' needs the package {needs}: "
             f"pip install pdec[{needs}]"
         )
-    return module_of(compilation, in_file=TARGETS[target].in_file)
 
 
-def module_of(compilation: Compilation, *, in_file: bool = False) -> ModuleType:
-    """Run the text of a compiled model as a module.
-
-    The text is the compiler's own; it is registered with ``linecache``, so that
-    tracebacks show its lines, or lies in a file of the user's cache folder.
-    """
-    digest = _digest(compilation.text)
-    name = f"pdec_{compilation.model.name}_{digest}"
-    if name in sys.modules:
-        return sys.modules[name]
-    kept = keep(name, compilation.text) if in_file else None
-    file = str(kept) if kept else f"<{name}>"
-    spec = importlib.util.spec_from_loader(name, loader=None, origin=file)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    lines = compilation.text.splitlines(keepends=True)
-    linecache.cache[file] = (len(compilation.text), None, lines, file)
-    sys.modules[name] = module
-    exec(compile(compilation.text, file, "exec"), module.__dict__)
-    return module
+def named(compilation: Compilation) -> str:
+    """Return the name that a module is registered under: its model's and content."""
+    return f"pdec_{compilation.model.name}_{digest(compilation.text)}"
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def module_of(compilation: Compilation) -> ModuleType:
+    """Run the text of a compiled model as a module."""
+    return module_from(named(compilation), compilation.text)

@@ -128,6 +128,7 @@ LAYERS = (
     "recursion",
     "keeping",
     "pipeline",
+    "loading",
     "manufactured",
     "convergence",
     "verify",
@@ -153,7 +154,7 @@ LAYERS = (
 TEXTS = "runtime/"
 
 # The one place that runs code, which is code that pdec has written itself.
-RUNS_CODE = {"pipeline": {"exec", "compile"}}
+RUNS_CODE = {"keeping": {"exec", "compile"}}
 
 MAX_LINES = 450
 MAX_FUNCTION = 60

@@ -63,7 +63,14 @@ class Pipeline(types.ModuleType):
         self.numerical = "stable"
 
     def compile_source(
-        self, source, *, target="numpy", overrides=None, accurate=False, progress=None
+        self,
+        source,
+        *,
+        target="numpy",
+        overrides=None,
+        accurate=False,
+        arrays=False,
+        progress=None,
     ):
         self.accurate = accurate
         self.calls.append((source.name, target, overrides))

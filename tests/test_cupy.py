@@ -429,11 +429,6 @@ def test_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         module.value_and_grad(at["p"], at["z0"], at["y"], check="off")
 
 
-def test_implicit_schemes_are_refused() -> None:
-    with pytest.raises(UsageError, match="compile it with --target numpy"):
-        compile_source(read(ROOT / "tests/models/implicit_heat.npde"), target="cupy")
-
-
 def test_the_benchmark_says_that_there_is_no_device() -> None:
     command = [sys.executable, "gpu.py"]
     cwd = ROOT / "benchmarks"

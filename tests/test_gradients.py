@@ -348,7 +348,7 @@ def complex_value(module: ModuleType, point: Point) -> complex:
     run = module._Run(np.dtype(complex), 2, c, point["z0"], point["inputs"])
     steps = module.MODEL.steps
     tile = module._begin(run, module._workspace(run, steps + 1), slice(0, 2))
-    module._advance(run, tile)
+    module._advance(tile)
     if not hasattr(module, "_loss"):
         states = {n: tile.v[n][cells] for n, cells in module._CELLS.items()}
         return complex(sum((z * _weights(z)).sum() for z in states.values()))

@@ -40,15 +40,15 @@ FILES = {
     for folder in ("examples", "tests/models")
     for file in sorted((ROOT / folder).glob("*.npde"))
 }
-# with walls, with inputs and readouts, with targets along the way, with channels that
-# are solved for, in two dimensions
-SAMPLE = {"walls1d", "started", "losses", "implicit_tensor", "trapezoidal2d"}
+# with walls, with inputs and readouts, in two dimensions with targets along the way,
+# with channels that are solved for
+SAMPLE = {"walls1d", "started", "losses", "implicit_tensor"}
 
 
 def combinations(full: bool) -> list[Case]:
-    """Each pair of what the registries hold, or each once."""
-    names = list(OPERATORS)
-    groups = [tuple(names[i::GROUPS]) for i in range(GROUPS)]
+    """Each pair of what the registries hold, or each once in smaller models."""
+    names, count = list(OPERATORS), GROUPS if full else 2 * GROUPS
+    groups = [tuple(names[i::count]) for i in range(count)]
     factors = (groups, ["periodic", *BOUNDARIES], list(SCHEMES), ACCURACIES)
     if full:
         rows = list(pairwise(factors))
@@ -81,11 +81,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 # Σ_k max|what a_k contributes|.  Where one coefficient is all there is, it is max|g|.
 
 
-def check_equal(ours: ModuleType, theirs: ModuleType, batch: int = 5) -> None:
+def check_equal(
+    ours: ModuleType, theirs: ModuleType, *, batch: int = 5, full: bool = True
+) -> None:
     """Compare all functions of two modules of a model at a point."""
     at = shared_inputs(theirs, point_of(theirs, 1, batch))
     bound = 1e-12 * growth(theirs, at)
-    found, expected = results(ours, at), results(theirs, at)
+    found, expected = results(ours, at, full=full), results(theirs, at, full=full)
     assert found.keys() == expected.keys()
     for name, (values, sizes) in expected.items():
         assert found[name][0].keys() == values.keys()
@@ -107,8 +109,11 @@ def shared_inputs(module: ModuleType, at: Point) -> Point:
 Result = tuple[Arrays, dict[str, float]]  # values by name, and sizes of some of them
 
 
-def results(module: ModuleType, at: Point) -> dict[str, Result]:
-    """What every function of the interface returns at a point."""
+def results(module: ModuleType, at: Point, *, full: bool) -> dict[str, Result]:
+    """What every function of the interface returns at a point.
+
+    Without vjp and jvp, unless all is asked for: they take as long to compile again.
+    """
     given = {"p": at["params"], "z0": at["z0"] or None, "inputs": at["inputs"]}
     fields, entries = module.MODEL.fields, module._ENTRIES
     moved = direction(module, at, np.random.default_rng(4))
@@ -120,14 +125,17 @@ def results(module: ModuleType, at: Point) -> dict[str, Result]:
 
     keep("forward", module.forward(**given, check="off"))
     keep("trajectory", module.trajectory(**given, every=2))
-    keep("jvp", module.jvp(**given, **along))
-    zT, pullback = module.vjp(**given, wrt=entries, checkpoint=2)
-    rng = np.random.default_rng(5)
-    seeds = {n: rng.standard_normal(z.shape) for n, z in by_name(zT, fields).items()}
-    with terms(module) as sizes:
-        pulled = dict(zip(entries, pullback(seeds), strict=True))
-    for entry, values in pulled.items():
-        keep(f"vjp {entry}", values, sizes if entry == "params" else None)
+    if full:
+        keep("jvp", module.jvp(**given, **along))
+        zT, pullback = module.vjp(**given, wrt=entries, checkpoint=2)
+        rng = np.random.default_rng(5)
+        seeds = {
+            n: rng.standard_normal(z.shape) for n, z in by_name(zT, fields).items()
+        }
+        with terms(module) as sizes:
+            pulled = dict(zip(entries, pullback(seeds), strict=True))
+        for entry, values in pulled.items():
+            keep(f"vjp {entry}", values, sizes if entry == "params" else None)
     if hasattr(module, "loss"):
         keep("loss", {"": np.asarray(module.loss(**given, y=at["y"]))})
         with terms(module) as sizes:
@@ -197,11 +205,13 @@ def test_files(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_combinations(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_combinations(
+    case: Case, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
+) -> None:
     source = from_text(text(case), "matrix")
     theirs = module_of(compile_source(source))
-    ours = module_of(compile_source(source, target="numba"), in_file=True)
-    check_equal(ours, theirs)
+    ours = module_of(compile_source(source, target="numba"))
+    check_equal(ours, theirs, full=pytestconfig.getoption("--full"))
     same_bits(ours, shared_inputs(theirs, point_of(theirs, 2, 5)), monkeypatch)
 
 
@@ -250,7 +260,7 @@ def test_samples_together(
         compile_source(from_text(text, "model"), target="numba"), in_file=True
     )
     assert ours._TOGETHER == together and batch % together
-    check_equal(ours, theirs, batch)
+    check_equal(ours, theirs, batch=batch)
     at = shared_inputs(theirs, point_of(theirs, 2, batch))
     same_bits(ours, at, monkeypatch)
 

@@ -32,7 +32,7 @@ SAMPLES = Path(__file__).parent / "samples"
 # image2d has all but targets along the way, steps to solve for and walls at risk
 FEATURES = {
     "adr1d": {"loss"},
-    "image2d": set(runtime.FEATURES) - {"every", "implicit", "at_risk"},
+    "image2d": set(runtime.FEATURES) - {"arrays", "every", "implicit", "at_risk"},
     "wave": set(),
 }
 

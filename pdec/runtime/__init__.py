@@ -19,10 +19,10 @@ from functools import cache
 from importlib import resources
 
 # features, what a model has: "accelerated" (a fixed point), "accurate" (compiled so, no
-# approximations), "at_risk" (walls whose conditions parameters can break), "banded"
-# (implicit on one axis), "classes" (a target of labels), "every" (targets on the way),
-# "implicit" (steps that are solved for), "initial" (at t = 0), "loss", "penalty" (loss
-# terms in parameters alone), "readout";
+# approximations), "arrays" (of CuPy, in place of kernels), "at_risk" (walls whose
+# conditions parameters can break), "banded" (implicit on one axis), "classes" (a target
+# of labels), "every" (targets on the way), "implicit" (steps that are solved for),
+# "initial" (at t = 0), "loss", "penalty" (loss terms in parameters alone), "readout";
 # for the verdict on ω "layer" (z relaxes to f(Z), Z linear) with "channels", or else
 # "jacobian"; "components" (more than one in a cell); "walls"; of its scheme "effective"
 # (like an Euler step), "explicit", "matrix" (G is not of one rate) with "decays";
@@ -35,6 +35,7 @@ from importlib import resources
 FEATURES = (
     "accelerated",
     "accurate",
+    "arrays",
     "at_risk",
     "banded",
     "channels",
@@ -70,7 +71,6 @@ AFTER_MATHEMATICS = (
     "storage",
     "checks",
     "checkpoints",
-    "threads",
 )
 TEST = ("selfcheck",)
 STABILITY = (
@@ -90,6 +90,7 @@ LAST = ("main",)
 
 # what the pasted text may need, in the order of isort
 IMPORTS = """\
+import contextlib
 import contextvars
 import difflib
 import functools

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,22 @@ def _find_cupy() -> Any:
 
 
 _lib: Any = _find_cupy()  # what makes arrays
+# [feature: arrays]
+cp = _lib  # in the mathematics
+# [end]
+
+
+@contextlib.contextmanager
+def _in_memory() -> Iterator[None]:
+    """Allocate, or say how to need less."""
+    try:
+        yield
+    except _lib.cuda.memory.OutOfMemoryError as error:
+        raise MemoryError(
+            f"{MODEL.name} does not fit the memory of the GPU ({error}): pass "
+            'checkpoint="sqrt", or a smaller batch, or compile the model with '
+            "--target numba"
+        ) from None
 
 
 @functools.cache

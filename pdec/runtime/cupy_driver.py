@@ -15,7 +15,7 @@ import numpy as np
 from pdec.runtime.checkpoints import _schedule, _slots
 from pdec.runtime.checks import _pack, _Run
 from pdec.runtime.cuda import _BLOCKS, _CUDA_PARTS, _LANED, _PLACES, _RECORDS, _THREADS
-from pdec.runtime.cupy_arrays import _handed_out, _lib
+from pdec.runtime.cupy_arrays import _handed_out, _in_memory, _lib
 from pdec.runtime.cupy_kernels import _CUDA_KERNELS
 from pdec.runtime.cupy_tools import _CUDA_TOOLS
 from pdec.runtime.generated import (
@@ -122,14 +122,8 @@ def _last_meeting(device: int) -> Any:
 
 def _empty(shape: Any, dtype: Any) -> Array:
     """Allocate, or say how to need less."""
-    try:
+    with _in_memory():
         made: Array = _lib.empty(shape, dtype)
-    except _lib.cuda.memory.OutOfMemoryError as error:
-        raise MemoryError(
-            f"{MODEL.name} does not fit the memory of the GPU ({error}): pass "
-            'checkpoint="sqrt", or a smaller batch, or compile the model with '
-            "--target numba"
-        ) from None
     return made
 
 

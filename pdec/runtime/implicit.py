@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy.sparse import csc_array
 from scipy.sparse.linalg import splu
 
 from pdec.runtime.generated import _CELLS, MODEL
+from pdec.runtime.host import _lib
 from pdec.runtime.pattern import _Equation, _equation, _Pattern, _pattern
 from pdec.runtime.types import Array, Arrays, ConvergenceError
 
@@ -37,7 +39,8 @@ def _vector(arrays: list[Array]) -> Array:
 def _put(arrays: list[Array], vector: Array) -> None:
     """Set arrays (batch, …) from one vector for each sample; inverse of _vector."""
     sizes = [math.prod(a.shape[1:]) for a in arrays]
-    parts = np.split(vector, np.cumsum(sizes)[:-1], axis=-1)
+    ends = list(itertools.accumulate(sizes))
+    parts = np.split(vector, ends[:-1], axis=-1)
     for a, part in zip(arrays, parts, strict=True):
         a[...] = part.reshape(-1, *a.shape[1:])
 
@@ -50,8 +53,8 @@ def _solve(name: str, n: int, c: Arrays, v: Arrays) -> None:
     equation = _equation(name)
     u = _vector(_inside(equation, v))
     r = _residual_of(equation, n, c, v)
-    moving, least = np.ones((len(u), 1), bool), _largest(u)
-    close, before = _near(u), np.full((len(u), 1), np.inf)
+    moving, least = _lib.ones((len(u), 1), bool), _largest(u)
+    close, before = _near(u), _lib.full((len(u), 1), np.inf)
     for _ in range(_MOST_ITERATIONS):
         if not np.all(np.isfinite(r)):
             moving = ~np.all(np.isfinite(r), axis=1, keepdims=True)
@@ -88,7 +91,8 @@ _MOST_ITERATIONS, _MOST_HALVINGS = 50, 10
 
 def _largest(vector: Array) -> Array:
     """Return the largest magnitude of each sample, (batch, 1)."""
-    return np.asarray(np.max(np.abs(vector), axis=1, keepdims=True))
+    largest: Array = np.max(np.abs(vector), axis=1, keepdims=True)
+    return largest
 
 
 def _near(u: Array) -> float:
@@ -126,7 +130,7 @@ def _accelerate(name: str, n: int, c: Arrays, v: Arrays) -> None:
     tolerance = max(1e-10, 64.0 * np.finfo(u.dtype).eps)
     moves: list[Array] = []
     changes: list[Array] = []
-    moving = np.ones((len(u), 1), bool)
+    moving = _lib.ones((len(u), 1), bool)
     for number in range(_MOST_FIXED_POINT):
         r = _residual_of(equation, n, c, v)
         if not np.all(np.isfinite(r)):
@@ -182,6 +186,35 @@ def _jacobian(name: str, n: int, c: Arrays, v: Arrays) -> _Factors:
     return factors
 
 
+# [feature: arrays]
+class _Factors:
+    """The matrices of all samples, each solved by LU with partial pivoting (cuBLAS).
+
+    They are dense: n unknowns take n² numbers and some 2/3 n³ operations in every
+    solve, as nothing of one is kept for the next. Where each sample has a matrix of
+    its own, one that is singular is left to Newton's method, which reads numbers back
+    anyhow: whether all is finite, smaller than before, and done, in each iteration.
+    """
+
+    def __init__(self, pattern: _Pattern, entries: Array) -> None:
+        size, samples = len(pattern.place), entries.shape[1]
+        self.matrices = _lib.zeros((samples, size, size), entries.dtype)
+        self.matrices[:, pattern.row, pattern.column] = entries.T
+
+    def solve(self, b: Array, transposed: bool = False) -> Array:
+        """Return J⁻¹ b, or J⁻ᵀ b, of every sample; b is (batch, unknowns)."""
+        matrices = self.matrices.swapaxes(1, 2) if transposed else self.matrices
+        alone = len(matrices) == 1
+        found = _lib.linalg.solve(matrices, b.T[None] if alone else b[:, :, None])
+        if alone and not np.isfinite(found).all() and np.isfinite(b).all():
+            message = f"{MODEL.name}: the equations of a step are singular"
+            raise ConvergenceError(message)
+        solved: Array = found[0].T if alone else found[:, :, 0]
+        return solved
+
+
+# [end]
+# [feature: not arrays]
 # [feature: banded]
 class _Factors:
     """The LU factors of a banded matrix (LAPACK), the samples one after the other."""
@@ -241,5 +274,6 @@ class _Factors:
         return np.asarray(found.T if samples == 1 else found.reshape(b.shape))
 
 
+# [end]
 # [end]
 # [end]

@@ -55,10 +55,10 @@ def _solve(
             break
         if not _factorise(equation, constant, solver, n, here, there, c, v):
             return
-        start[:] = u
-        change[:] = r
+        _copy(u, start)
+        _copy(r, change)
         _substitute(solver, change)
-        u[:] = start - change
+        _sum(start, -1.0, change, u)
         size, residual = _largest(change), _largest(r)
         scale = max(least, _largest(u))
         near = size <= close * scale
@@ -69,8 +69,8 @@ def _solve(
         while moving and not near and not shared and halvings < _MOST_HALVINGS:
             if _largest(r) < residual:
                 break
-            change *= 0.5
-            u[:] = start - change
+            _scale(change, 0.5)
+            _sum(start, -1.0, change, u)
             _evaluate(equation, n, here, there, c, v, u, r)
             halvings += 1
         if shared or not moving:
@@ -94,7 +94,7 @@ def _solve_tangent(
     r = solver[0][1]
     if _factorise(equation, constant, solver, n, here, there, c, v):
         _substitute(solver, r)
-    r *= -1.0
+    _scale(r, -1.0)
 
 
 @_compiled
@@ -112,7 +112,31 @@ def _solve_adjoint(
     r = solver[0][1]
     if _factorise(equation, constant, solver, n, here, there, c, v):
         _substitute_transposed(solver, r)
-    r *= -1.0
+    _scale(r, -1.0)
+
+
+# Loops: an array assigned to an array takes Numba seconds to compile.
+
+
+@_compiled
+def _copy(vector: Any, into: Any) -> None:
+    """Copy a vector into another."""
+    for k in range(len(into)):
+        into[k] = vector[k]
+
+
+@_compiled
+def _sum(a: Any, factor: float, b: Any, into: Any) -> None:
+    """Set a vector to a + factor b."""
+    for k in range(len(into)):
+        into[k] = a[k] + factor * b[k]
+
+
+@_compiled
+def _scale(vector: Any, factor: float) -> None:
+    """Multiply a vector by a number."""
+    for k in range(len(vector)):
+        vector[k] *= factor
 
 
 @_compiled
@@ -156,7 +180,7 @@ def _accelerate(
     u, r, step, start = vectors[0], vectors[1], vectors[4], vectors[5]
     old, moves, basis = vectors[6], vectors[7:12], vectors[12:17]
     tolerance = max(1e-10, 64.0 * np.finfo(u.dtype).eps)
-    start[:] = u
+    _copy(u, start)
     first, known = _largest(u), 0
     settled = False
     for number in range(_MOST_FIXED_POINT):
@@ -170,14 +194,15 @@ def _accelerate(
         if number > _PLAIN_STEPS:
             known = min(known + 1, _HISTORY)
             place = (number - _PLAIN_STEPS - 1) % _HISTORY
-            moves[place] = step
-            basis[place] = r - old
-        old[:] = r
-        step[:] = -r
+            _copy(step, moves[place])
+            _sum(r, -1.0, old, basis[place])
+        _copy(r, old)
+        _copy(r, step)
+        _scale(step, -1.0)
         _combine(moves, basis, vectors[17:22], known, r, step)
-        u += step
+        _sum(u, 1.0, step, u)
     if not settled:
-        u[:] = start
+        _copy(start, u)
     _solve(equation, constant, shared, solver, n, here, there, c, v)
 
 
@@ -193,17 +218,17 @@ def _combine(
     R, w = np.zeros((_HISTORY, _HISTORY)), np.zeros(_HISTORY)
     for j in range(known):
         q = basis[j]
-        q[:] = changes[j]
+        _copy(changes[j], q)
         whole = np.sqrt(_product(q, q))
         for _ in range(2):  # once more, for what rounding left
             for i in range(j):
                 part = _product(basis[i], q)
                 R[i, j] += part
-                q -= part * basis[i]
+                _sum(q, -part, basis[i], q)
         left = np.sqrt(_product(q, q))
         if left > 1e-10 * whole:
             R[j, j] = left
-            q /= left
+            _scale(q, 1.0 / left)
             w[j] = _product(q, r)
         else:
             q[:] = 0.0
@@ -212,7 +237,8 @@ def _combine(
             for i in range(j + 1, known):
                 w[j] -= R[j, i] * w[i]
             w[j] /= R[j, j]
-            step -= w[j] * (moves[j] - changes[j])
+            _sum(step, -w[j], moves[j], step)
+            _sum(step, w[j], changes[j], step)
 
 
 @_compiled
@@ -263,7 +289,7 @@ def _fill(
     probes, first, row, place, offset = pattern
     matrix[:] = 0.0
     for k in range(len(probes)):
-        probe[:] = probes[k]
+        _copy(probes[k], probe)
         _multiply(equation, n, here, there, c, v, v_dot, probe, shown)
         for entry in range(first[k], first[k + 1]):
             matrix[place[entry], offset[entry]] = shown[row[entry]]

@@ -33,6 +33,7 @@ from pdec.runtime.generated import (
     _step_jvp,
     _step_vjp,
 )
+from pdec.runtime.host import _handed_out, _lib, _on_host
 from pdec.runtime.tiles import (
     _begin,
     _like_fields,
@@ -57,7 +58,7 @@ def _final_state(run: _Run) -> Arrays:
 
     def work(rows: slice, space: _Workspace) -> None:
         tile = _begin(run, space, rows)
-        _advance(run, tile)
+        _advance(tile)
         _store_fields(tile, zT)
 
     _over_tiles(run, [2], work)
@@ -84,13 +85,14 @@ def _settled_state(run: _Run, tol: float) -> tuple[Arrays, Array, Array]:
     does not matter how long the others of its tile take.
     """
     z = _like_fields(run)
-    step, reached = np.full(run.batch, MODEL.steps), np.zeros(run.batch, bool)
+    step = _lib.full(run.batch, MODEL.steps)
+    reached = _lib.zeros(run.batch, bool)
 
     def work(rows: slice, space: _Workspace) -> None:
         tile = _begin(run, space, rows)
-        moving = np.full(rows.stop - rows.start, True)
+        moving = _lib.full(rows.stop - rows.start, True)
         before: Any = 0.0
-        for n in _steps(run, tile):
+        for n in _steps(tile):
             if n == 0:
                 continue
             change, size = _change(tile)
@@ -113,7 +115,7 @@ def _change(tile: _Tile) -> tuple[Array, Array]:
 
     Of two levels, the one that comes next is the one that the step started from.
     """
-    change = np.zeros(tile.rows.stop - tile.rows.start)
+    change = _lib.zeros(tile.rows.stop - tile.rows.start)
     size = np.ones_like(change)
     for name, cells in _CELLS.items():
         z, before = tile.v[name][cells], tile.v[f"{name}_next"][cells]
@@ -129,7 +131,7 @@ def _snapshots(run: _Run, every: int) -> Arrays:
 
     def work(rows: slice, space: _Workspace) -> None:
         tile = _begin(run, space, rows)
-        for n in _steps(run, tile):
+        for n in _steps(tile):
             if n % every == 0 or n == MODEL.steps:
                 number = -(-n // every)
                 _store_fields(tile, {name: z[number] for name, z in kept.items()})
@@ -142,14 +144,14 @@ def _snapshots(run: _Run, every: int) -> Arrays:
 def _readouts(run: _Run) -> Arrays:
     """Return the readouts of the final state."""
     kept = {
-        name: np.empty((run.batch, *variable.shape), run.dtype)
+        name: _lib.empty((run.batch, *variable.shape), run.dtype)
         for name, variable in MODEL.readouts.items()
     }
 
     def work(rows: slice, space: _Workspace) -> None:
         tile = _begin(run, space, rows)
-        _advance(run, tile)
-        _readout(run.c, tile.v)
+        _advance(tile)
+        _readout(tile.c, tile.v)
         for name, values in kept.items():
             values[rows] = tile.v[name]
 
@@ -160,7 +162,7 @@ def _readouts(run: _Run) -> Arrays:
 # [end]
 def _tangent(run: _Run, run_dot: _Run) -> Arrays:
     """Return the tangent of the final state along the tangents of all that is read."""
-    zT_dot = _like_fields(run)
+    zT_dot, c_dot = _like_fields(run), _handed_out(run_dot.c)
 
     def work(rows: slice, space: _Workspace, space_dot: _Workspace) -> None:
         tile = _begin(run, space, rows)
@@ -168,12 +170,12 @@ def _tangent(run: _Run, run_dot: _Run) -> Arrays:
         _set_inputs(run_dot, tile_dot)
         # [feature: initial]
         if not run_dot.z0:
-            _initial_jvp(run.c, tile.v, run_dot.c, tile_dot.v)
+            _initial_jvp(tile.c, tile.v, c_dot, tile_dot.v)
         # [end]
         if run_dot.z0:
             _set_fields(run_dot.z0, tile_dot)
         for n in range(MODEL.steps):
-            _step_jvp(n, run.c, tile.v, run_dot.c, tile_dot.v)
+            _step_jvp(n, tile.c, tile.v, c_dot, tile_dot.v)
             tile.set_level(n + 1)
             tile_dot.set_level(n + 1)
         _store_fields(tile_dot, zT_dot)
@@ -193,7 +195,7 @@ def _first_not_finite(run: _Run, sample: int) -> int | None:
     alone = _Run(run.dtype, 1, run.c, z0, inputs)
     with np.errstate(all="ignore"):
         tile = _begin(alone, _workspace(alone, levels=2), slice(0, 1))
-        for n in _steps(alone, tile):
+        for n in _steps(tile):
             if not all(np.isfinite(tile.v[x][_CELLS[x]]).all() for x in _CELLS):
                 return n
     return None
@@ -216,29 +218,30 @@ def _pull_back(run: _Run, zT_bar: Arrays, slots: int) -> dict[str, Any]:
 # [feature: loss]
 def _losses(run: _Run, targets: Arrays) -> Array:
     """Return the loss of each sample, (batch,), in float64."""
-    losses = np.empty((run.batch, len(_SNAPSHOTS)))
+    losses = _lib.empty((run.batch, len(_SNAPSHOTS)))
 
     def work(rows: slice, space: _Workspace) -> None:
         tile = _begin(run, space, rows)
-        for n in _steps(run, tile):
+        for n in _steps(tile):
             if n in _SNAPSHOTS:
                 number = _SNAPSHOTS.index(n)
-                losses[rows, number] = _tile_losses(run, tile, targets, number)
+                losses[rows, number] = _tile_losses(tile, targets, number)
 
     _over_tiles(run, [2], work)
-    return np.asarray(np.mean(losses, axis=1))
+    mean: Array = _lib.mean(losses, axis=1)
+    return mean
 
 
 def _losses_along(run: _Run, snapshots: Arrays, targets: Arrays) -> Array:
     """Return the loss of each sample at each snapshot, (snapshots, batch)."""
-    losses = np.empty(next(iter(snapshots.values())).shape[:2])
+    losses: Array = _lib.empty(next(iter(snapshots.values())).shape[:2])
 
     def work(rows: slice, space: _Workspace) -> None:
         tile = _view(space, rows)
         _set_inputs(run, tile)
         for number, values in enumerate(losses):
             _set_fields({name: z[number] for name, z in snapshots.items()}, tile)
-            values[rows] = _tile_losses(run, tile, targets)
+            values[rows] = _tile_losses(tile, targets)
 
     _over_tiles(run, [2], work)
     return losses
@@ -248,14 +251,14 @@ def _loss_gradients(
     run: _Run, targets: Arrays, slots: int
 ) -> tuple[Array, dict[str, Any]]:
     """Return the loss of each sample, (batch,), and the gradients of the mean loss."""
-    losses = np.empty((run.batch, len(_SNAPSHOTS)))
+    losses = _lib.empty((run.batch, len(_SNAPSHOTS)))
 
     def seed(n: int, tile: _Tile, tile_bar: _Tile, c_bar: Arrays) -> None:
         if n in _SNAPSHOTS:
             number = _SNAPSHOTS.index(n)
-            losses[tile.rows, number] = _tile_losses(run, tile, targets, number)
+            losses[tile.rows, number] = _tile_losses(tile, targets, number)
             tile_bar.v["loss"][...] = 1.0 / losses.size
-            _loss_vjp(run.c, tile.v, c_bar, tile_bar.v)
+            _loss_vjp(tile.c, tile.v, c_bar, tile_bar.v)
             for name in _STATE:
                 tile_bar.v[f"{name}_next"] += tile_bar.v[name]
 
@@ -263,7 +266,7 @@ def _loss_gradients(
     # [feature: penalty]
     _penalty_vjp(run.c, sums.c)
     # [end]
-    return np.asarray(np.mean(losses, axis=1)), _finish(run, sums)
+    return _lib.mean(losses, axis=1), _finish(run, sums)
 
 
 def _set_targets(tile: _Tile, targets: Arrays, number: int) -> None:
@@ -273,13 +276,13 @@ def _set_targets(tile: _Tile, targets: Arrays, number: int) -> None:
         tile.v[name] = y[tile.rows, number] if along else y[tile.rows]
 
 
-def _tile_losses(run: _Run, tile: _Tile, targets: Arrays, number: int = 0) -> Array:
+def _tile_losses(tile: _Tile, targets: Arrays, number: int = 0) -> Array:
     """Return the losses of a tile's samples from the fields in v."""
     _set_targets(tile, targets, number)
     # [feature: readout]
-    _readout(run.c, tile.v)
+    _readout(tile.c, tile.v)
     # [end]
-    _loss(run.c, tile.v)
+    _loss(tile.c, tile.v)
     return tile.v["loss"]
 
 
@@ -305,22 +308,22 @@ class _Cotangents:
 _Seed: TypeAlias = Callable[[int, _Tile, _Tile, Arrays], None]
 
 
-def _steps(run: _Run, tile: _Tile) -> Iterator[int]:
+def _steps(tile: _Tile) -> Iterator[int]:
     """Run all steps; yield how many were run when v holds the fields, from 0 on."""
     yield 0
     for n in range(MODEL.steps):
-        _step(n, run.c, tile.v)
+        _step(n, tile.c, tile.v)
         tile.set_level(n + 1)
         yield n + 1
 
 
-def _advance(run: _Run, tile: _Tile) -> None:
+def _advance(tile: _Tile) -> None:
     """Run all steps; the workspace keeps as many of the states as it has levels."""
-    for _ in _steps(run, tile):
+    for _ in _steps(tile):
         pass
 
 
-def _advance_to(run: _Run, tile: _Tile, n: int, last: int, place: int) -> None:
+def _advance_to(tile: _Tile, n: int, last: int, place: int) -> None:
     """Run steps n to last - 1 from the state in `place`; what follows goes to the next.
 
     Those between go to place + 2 and place + 1 in turn.
@@ -330,24 +333,24 @@ def _advance_to(run: _Run, tile: _Tile, n: int, last: int, place: int) -> None:
         n += 1
         there = place + 1 + (last - n) % 2
         tile.set_levels(here, there)
-        _step(n - 1, run.c, tile.v)
+        _step(n - 1, tile.c, tile.v)
         here = there
 
 
 def _there_and_back(
-    run: _Run, tile: _Tile, tile_bar: _Tile, c_bar: Arrays, seed: _Seed, slots: int
+    tile: _Tile, tile_bar: _Tile, c_bar: Arrays, seed: _Seed, slots: int
 ) -> None:
     """Take a tile to its final state, and the cotangents back; adds to c_bar."""
     for start, end, place in _schedule(slots):
         if start < end:
-            _advance_to(run, tile, start, end, place)
+            _advance_to(tile, start, end, place)
             continue
         tile.set_level(place + 1)
         tile_bar.set_level(end)  # of two levels: v_bar[field_next] is that of start
         seed(start, tile, tile_bar, c_bar)
         tile.set_level(place)
         tile_bar.set_level(end)
-        _step_vjp(end, run.c, tile.v, c_bar, tile_bar.v)
+        _step_vjp(end, tile.c, tile.v, c_bar, tile_bar.v)
 
 
 def _sum_tiles(run: _Run, seed: _Seed, slots: int) -> _Cotangents:
@@ -355,7 +358,7 @@ def _sum_tiles(run: _Run, seed: _Seed, slots: int) -> _Cotangents:
     sums = _Cotangents(
         _zero_sums(),
         _like_fields(run),
-        {name: np.zeros(x.shape) for name, x in run.inputs.items()},
+        {name: _lib.zeros(x.shape) for name, x in run.inputs.items()},
     )
 
     def work(rows: slice, space: _Workspace, space_bar: _Workspace) -> list[Arrays]:
@@ -365,9 +368,9 @@ def _sum_tiles(run: _Run, seed: _Seed, slots: int) -> _Cotangents:
             z_bar[...] = 0.0
         for name in _INPUTS:
             tile_bar.v[name][...] = 0.0
-        _there_and_back(run, tile, tile_bar, c_bar, seed, slots)
+        _there_and_back(tile, tile_bar, c_bar, seed, slots)
         # [feature: initial]
-        _initial_vjp(run.c, tile.v, c_bar, tile_bar.v)
+        _initial_vjp(tile.c, tile.v, c_bar, tile_bar.v)
         # [end]
         _store_fields(tile_bar, sums.z0)
         return [c_bar, _pull_inputs(tile_bar, sums.inputs)]
@@ -378,7 +381,7 @@ def _sum_tiles(run: _Run, seed: _Seed, slots: int) -> _Cotangents:
                 total[name] += value
 
     _over_tiles(run, [slots + 2, 2], work, fold)
-    return sums
+    return _Cotangents(_on_host(sums.c), sums.z0, sums.inputs)
 
 
 def _pull_inputs(tile_bar: _Tile, inputs: Arrays) -> Arrays:
@@ -389,7 +392,7 @@ def _pull_inputs(tile_bar: _Tile, inputs: Arrays) -> Arrays:
         if inputs[name].ndim == x_bar.ndim:
             inputs[name][tile_bar.rows] = x_bar
         else:
-            shared[name] = np.asarray(np.sum(x_bar, axis=0, dtype=np.float64))
+            shared[name] = _lib.sum(x_bar, axis=0, dtype=np.float64)
     return shared
 
 
@@ -398,7 +401,7 @@ def _finish(run: _Run, sums: _Cotangents) -> dict[str, Any]:
     _coefficients_vjp(run.c, sums.c)
     inputs = {name: x_bar.astype(run.dtype) for name, x_bar in sums.inputs.items()}
     return {
-        "params": {name: sums.c[name].astype(run.dtype) for name in MODEL.params},
+        "params": _handed_out({n: sums.c[n].astype(run.dtype) for n in MODEL.params}),
         "z0": _pack(sums.z0, MODEL.fields),
         "inputs": inputs,
     }

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pdec.runtime.generated import _IMPLICIT, MODEL
+from pdec.runtime.host import _lib
 from pdec.runtime.types import Array, Arrays
 
 # [feature: implicit]
@@ -98,7 +99,8 @@ def _pattern(name: str) -> _Pattern:
     )
     place = _places(grid, equation.periodic)
     ordered = (place * components + np.arange(components)[:, None]).ravel()
-    return _Pattern(probes, probed.ravel(), rowed.ravel(), columned.ravel(), ordered)
+    probe, row, column = (_lib.asarray(a.ravel()) for a in (probed, rowed, columned))
+    return _Pattern(_lib.asarray(probes), probe, row, column, ordered)
 
 
 def _colours(size: int, reach: int, periodic: bool) -> Array:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pdec.runtime.checks import _Run
+from pdec.runtime.cupy_arrays import _in_memory
 from pdec.runtime.generated import (
     _CELLS,
     _INPUT_CELLS,
@@ -20,10 +21,37 @@ from pdec.runtime.generated import (
     MODEL,
     _initial,
 )
+from pdec.runtime.host import _handed_out, _lib
 from pdec.runtime.threads import _each_tile
 from pdec.runtime.types import Array, Arrays
 
 # --- tiles ---------------------------------------------------------------------------
+# [feature: arrays]
+
+
+def _over_tiles(
+    run: _Run,
+    levels: Sequence[int],
+    work: Callable[..., Any],
+    fold: Callable[[Any], None] | None = None,
+) -> None:
+    """Call work(rows, *spaces) for the whole batch, and fold(its result).
+
+    spaces are workspaces with so many levels each.
+    """
+    with _in_memory():
+        result = work(slice(0, run.batch), *(_workspace(run, n) for n in levels))
+    if fold:
+        fold(result)
+
+
+def _tile_of(batch: int, dtype: np.dtype[Any]) -> int:
+    """Return the samples that a GPU works on at a time: all."""
+    return batch
+
+
+# [end]
+# [feature: not arrays]
 
 # bytes of the largest array of a tile, a few of which should fit into the cache of a
 # core, and of all the states of a run through a tile
@@ -69,6 +97,7 @@ def _tile_of(batch: int, dtype: np.dtype[Any]) -> int:
     return -(-batch // tiles)
 
 
+# [end]
 def _line(c: Arrays, name: str, a: Array, like: Array) -> Array:
     """Return a coefficient for each number of an array of a tile, in one line.
 
@@ -76,7 +105,7 @@ def _line(c: Arrays, name: str, a: Array, like: Array) -> Array:
     """
     key = f"{name} line"
     if key not in c or c[key].size < like.size:
-        whole = np.zeros(like.shape, a.dtype)
+        whole = _lib.zeros(like.shape, a.dtype)
         cells: Any = (..., *next(iter(_CELLS.values()))[1 - like.ndim :])
         whole[cells] = a
         c[key] = whole.reshape(-1)
@@ -90,15 +119,17 @@ def _line(c: Arrays, name: str, a: Array, like: Array) -> Array:
 class _Workspace:
     """The buffers of one tile, allocated once and used by many tiles in turn."""
 
+    c: Arrays  # what all samples share, where the steps read it
     states: Arrays  # the fields with their ghost cells: (levels, tile, *padded)
     v: Arrays  # inputs with their ghost cells, and work arrays: (tile, *shape)
 
 
 @dataclass(frozen=True)
 class _Tile:
-    """Some samples, as views of a workspace; v is what the mathematics reads."""
+    """Some samples, as views of a workspace; the mathematics reads c and v."""
 
     rows: slice
+    c: Arrays
     states: Arrays
     v: Arrays
 
@@ -120,9 +151,10 @@ def _workspace(run: _Run, levels: int) -> _Workspace:
     """Allocate the buffers of one tile, with so many states."""
     size = _tile_of(run.batch, run.dtype)
     return _Workspace(
-        {name: np.zeros((levels, size, *s), run.dtype) for name, s in _STATE.items()},
+        _handed_out(run.c),
+        {n: _lib.zeros((levels, size, *s), run.dtype) for n, s in _STATE.items()},
         {
-            name: np.zeros((size, *shape), run.dtype)
+            name: _lib.zeros((size, *shape), run.dtype)
             for name, shape in [*_INPUTS.items(), *_WORK.items()]
         },
     )
@@ -132,7 +164,8 @@ def _view(space: _Workspace, rows: slice) -> _Tile:
     """Return the part of the buffers that these samples use, at level 0."""
     size = rows.stop - rows.start
     states = {name: levels[:, :size] for name, levels in space.states.items()}
-    tile = _Tile(rows, states, {name: a[:size] for name, a in space.v.items()})
+    v = {name: a[:size] for name, a in space.v.items()}
+    tile = _Tile(rows, space.c, states, v)
     tile.set_level(0)
     return tile
 
@@ -143,7 +176,7 @@ def _begin(run: _Run, space: _Workspace, rows: slice) -> _Tile:
     _set_inputs(run, tile)
     # [feature: initial]
     if not run.z0:
-        _initial(run.c, tile.v)
+        _initial(tile.c, tile.v)
     # [end]
     if run.z0:
         _set_fields(run.z0, tile)
@@ -174,11 +207,11 @@ def _store_fields(tile: _Tile, values: Arrays) -> None:
 def _like_fields(run: _Run, *leading: int) -> Arrays:
     """Allocate arrays (*leading, batch, *shape) by field."""
     return {
-        name: np.empty((*leading, run.batch, *field.shape), run.dtype)
+        name: _lib.empty((*leading, run.batch, *field.shape), run.dtype)
         for name, field in MODEL.fields.items()
     }
 
 
 def _zero_sums() -> Arrays:
     """Allocate what cotangents of shared arrays are added to: always in float64."""
-    return {name: np.zeros(shape) for name, shape in _SHARED.items()}
+    return {name: _lib.zeros(shape) for name, shape in _SHARED.items()}

@@ -8,19 +8,25 @@ of one thread; what it does with cells, all threads of the sample do in strides:
         real Z = Z_m1[x] * z[x - 1] + Z_0[x] * z[x] + Z_p1[x] * z[x + 1] - b[x];
         z_next[x] = real(omega) * tanh(Z) + real(1.0 - omega) * z[x];
     }
+
+A step that solves an equation has no kernels.  Then, or if asked, the module has the
+statements of the NumPy target, for all samples at a time:
+
+    cp.multiply(Z_m1, z_m1, out=Z)
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pdec.adjoint import BAR
 from pdec.contracts import SampleFunction, Target, Written
-from pdec.errors import UsageError
 from pdec.statements import Role, Statement
+from pdec.targets import numpy
 from pdec.targets.body import Module
 from pdec.targets.compiled import Kernel
 from pdec.targets.layout import tuple_of
@@ -64,11 +70,6 @@ def write(
     functions: Sequence[SampleFunction], module: Module, derivation: Derivation
 ) -> Written:
     """Write the device functions, and what the driver must know of their records."""
-    if derivation.jacobians:
-        raise UsageError(
-            f"{derivation.model.name} solves an equation in each step, which the "
-            "target 'cupy' does not do yet; compile it with --target numpy"
-        )
     names = Names(WORDS)
     names.claim(derivation.program.constants)
     names.claim(name for name in derivation.program.arrays if "~" not in name)
@@ -245,6 +246,37 @@ def _tuple(name: str, items: Sequence[str]) -> list[str]:
     return [head, *(f"    {i}," for i in items), ")"] if items else [f"{head})"]
 
 
+def covers(derivation: Derivation) -> bool:
+    """Whether there are kernels for a model."""
+    return not derivation.jacobians
+
+
+def write_arrays(
+    functions: Sequence[SampleFunction], module: Module, derivation: Derivation
+) -> Written:
+    """Write operations on arrays of CuPy: those of NumPy under another name."""
+    written = numpy.write(functions, module, derivation)
+    texts = [
+        _NO_COMMENT.sub(lambda line: _NUMPY.sub("cp.", line[0]), text)
+        for text in written.functions
+    ]
+    why = "as asked" if covers(derivation) else "its steps solve equations"
+    return written._replace(
+        functions=texts, remark=f"arrays   {why}: array operations of CuPy, no kernels"
+    )
+
+
+_NO_COMMENT, _NUMPY = re.compile("^(?! *#).+", re.MULTILINE), re.compile(r"\bnp\.")
+
+ARRAYS = Target(
+    name="cupy",
+    doc="array operations of CuPy",
+    write=write_arrays,
+    driver=("tiles", "numpy_driver", "pattern", "implicit"),
+    tools=("cupy_arrays",),
+    arrange=numpy.arrange,
+)
+
 PLUGINS = (
     Target(
         name="cupy",
@@ -253,5 +285,7 @@ PLUGINS = (
         driver=("cupy_kernels", "stepping", "cupy_driver"),
         tools=("cupy_arrays", "cupy_tools"),
         needs="cupy",
+        covers=covers,
+        arrays=ARRAYS,
     ),
 )

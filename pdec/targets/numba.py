@@ -161,6 +161,7 @@ PLUGINS = (
         doc="compiled by Numba; all steps of a sample in the cache of a core",
         write=write,
         driver=(
+            "threads",
             "pattern",
             "numba_buffers",
             "numba_implicit",
@@ -170,6 +171,5 @@ PLUGINS = (
         ),
         tools=("host", "numba_tools"),
         needs="numba",
-        in_file=True,
     ),
 )

@@ -254,7 +254,7 @@ PLUGINS = (
         name="numpy",
         doc="NumPy alone, on tiles of samples that stay in the cache",
         write=write,
-        driver=("tiles", "numpy_driver", "pattern", "implicit"),
+        driver=("threads", "tiles", "numpy_driver", "pattern", "implicit"),
         tools=("host",),
         arrange=arrange,
     ),

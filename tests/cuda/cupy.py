@@ -1,14 +1,17 @@
 """A stand-in for CuPy on a machine without a GPU, as strict as CuPy where it matters.
 
-Arrays wrap those of NumPy and mix with them as little as CuPy's do; fresh memory holds
-NaN.  ``RawModule`` compiles the text that it is given with the machine's C++ compiler
-and ``cpu.h``, and runs each thread of a block as a coroutine.  ``ORDER`` and
-``THREADS`` say in which order the threads of a block run between two meetings, and how
-many there are of them.
+Arrays wrap those of NumPy and mix with them as little as CuPy's do; fresh memory
+holds NaN. Of NumPy's functions there are those that the tables below name, with the
+keywords of CuPy's; what reads a number back to the CPU is counted in ``reads``.
+``RawModule`` compiles the text that it is given with the machine's C++ compiler and
+``cpu.h``, and runs each thread of a block as a coroutine. ``ORDER`` and ``THREADS``
+say in which order the threads of a block run between two meetings, and how many there
+are of them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -29,6 +32,45 @@ THREADS = 0  # of a block; 0: as many as the text says
 BLOCKS = 0  # that work on a sample, likewise
 IN_CHIP = 227 << 10  # bytes of shared memory that a block may have
 launches: list[str] = []
+reads: list[str] = []
+
+# What the modules need of NumPy's functions, and CuPy has, with its keywords: the
+# reference of CuPy 13, "Universal functions", and the page of each routine.
+_UFUNCS = frozenset(
+    """
+    abs absolute add arctan bitwise_and bitwise_or cos cosh divide equal exp greater
+    greater_equal heaviside invert isfinite less less_equal log log1p logaddexp
+    logical_and logical_not matmul maximum minimum multiply negative not_equal power
+    sign sin sinh sqrt subtract tan tanh
+    """.split()
+)
+_FUNCTIONS = {
+    "all": "axis out keepdims",
+    "any": "axis out keepdims",
+    "arange": "dtype",
+    "argmax": "axis dtype out keepdims",
+    "argwhere": "",
+    "ascontiguousarray": "dtype",
+    "broadcast_to": "",
+    "concatenate": "axis out dtype casting",
+    "copyto": "casting where",
+    "count_nonzero": "axis",
+    "einsum": "dtype optimize",
+    "full": "dtype order",
+    "max": "axis out keepdims",
+    "mean": "axis dtype out keepdims",
+    "ones": "dtype order",
+    "ones_like": "dtype order subok shape",
+    "pinv": "rcond",
+    "split": "axis",
+    "stack": "axis out dtype casting",
+    "sum": "axis dtype out keepdims",
+    "swapaxes": "",
+    "where": "",
+    "zeros": "dtype order",
+    "zeros_like": "dtype order subok shape",
+}
+float32, float64, uint8 = np.float32, np.float64, np.uint8
 
 
 class ndarray(NDArrayOperatorsMixin):
@@ -50,15 +92,15 @@ class ndarray(NDArrayOperatorsMixin):
     def __array_ufunc__(
         self, ufunc: Any, way: str, *inputs: Any, **options: Any
     ) -> Any:
-        assert "out" not in options or options["out"] is None or way == "__call__"
+        assert way == "__call__", f"cupy.{ufunc.__name__} has no method {way}"
         if "out" in options:
-            options["out"] = tuple(_bare(o) for o in options["out"])
-            getattr(ufunc, way)(*map(_bare, inputs), **options)
-            return self
-        return _wrapped(getattr(ufunc, way)(*map(_bare, inputs), **options))
+            (options["out"],) = options["out"]
+        return __getattr__(ufunc.__name__)(*inputs, **options)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kw: Any) -> Any:
-        return _wrapped(function(*_deep(args), **_deep(kw)))
+        if function.__module__ == "numpy.linalg":
+            return getattr(linalg, function.__name__)(*args, **kw)
+        return __getattr__(function.__name__)(*args, **kw)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._array, name)
@@ -71,27 +113,35 @@ class ndarray(NDArrayOperatorsMixin):
         return method
 
     def __getitem__(self, key: Any) -> Any:
+        keys = key if isinstance(key, tuple) else (key,)
+        if any(isinstance(k, ndarray) and k._array.dtype == bool for k in keys):
+            reads.append("mask")
         return _wrapped(self._array[_deep(key)])
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        _apart(self._array[_deep(key)], value)
         self._array[_deep(key)] = _bare(value)
 
     def __len__(self) -> int:
         return len(self._array)
 
     def __bool__(self) -> bool:
-        return bool(self._array)
+        return bool(self.get())
 
     def __float__(self) -> float:
-        return float(self._array)
+        return float(self.get())
 
     def __int__(self) -> int:
-        return int(self._array)
+        return int(self.get())
 
     def __index__(self) -> int:
-        return int(self._array)
+        return int(self.get())
+
+    def __format__(self, form: str) -> str:
+        return format(self.get(), form)
 
     def get(self) -> Any:
+        reads.append("get")
         return self._array.copy()
 
     def __dlpack__(self, **options: Any) -> Any:
@@ -123,7 +173,19 @@ def _wrapped(value: Any) -> Any:
         return ndarray(value)
     if isinstance(value, np.generic):
         return ndarray(np.asarray(value))
+    if isinstance(value, list):
+        return [_wrapped(v) for v in value]
     return value
+
+
+def _apart(out: Any, *inputs: Any) -> None:
+    """An array may be written where it is read, but not some places off: CuPy's
+    threads would overtake each other."""
+    for given in inputs:
+        if isinstance(given, ndarray) and np.shares_memory(out, given._array):
+            a, b = (x.__array_interface__ for x in (out, given._array))
+            same = all(a[key] == b[key] for key in ("data", "shape", "strides"))
+            assert same, "reads what it writes elsewhere"
 
 
 def asarray(value: Any, dtype: Any = None) -> ndarray:
@@ -149,17 +211,42 @@ def empty(shape: Any, dtype: Any = float) -> ndarray:
     return ndarray(made)
 
 
-def _maker(name: str) -> Any:
-    def make(*args: Any, **options: Any) -> Any:
-        return _wrapped(getattr(np, name)(*_deep(args), **_deep(options)))
+def _like_numpy(name: str, home: Any = np) -> Any:
+    """A function of NumPy that CuPy has, too."""
+    keywords = {"out", "dtype"} if name in _UFUNCS else {*_FUNCTIONS[name].split()}
 
-    return make
+    def call(*args: Any, **options: Any) -> Any:
+        assert set(options) <= keywords, f"cupy.{name}({', '.join(options)})"
+        assert name != "where" or isinstance(args[0], ndarray)
+        out = args[0] if name == "copyto" else options.get("out")
+        if out is not None:
+            assert isinstance(out, ndarray)
+            _apart(out._array, *args)
+        found = getattr(home, name)(*_deep(args), **_deep(options))
+        return _wrapped(found) if out is None else out
+
+    return call
 
 
-zeros, ones, full, arange, stack, mean, maximum = map(
-    _maker, ("zeros", "ones", "full", "arange", "stack", "mean", "maximum")
-)
-ascontiguousarray = _maker("ascontiguousarray")
+def __getattr__(name: str) -> Any:
+    if name in _UFUNCS or (name in _FUNCTIONS and name != "pinv"):
+        return _like_numpy(name)
+    raise AttributeError(
+        f"module 'cupy' has no attribute {name!r}, or not in its table"
+    )
+
+
+def _solve(a: ndarray, b: ndarray) -> ndarray:
+    """Singular matrices give numbers that are not finite, and no error."""
+    assert a.shape[:-1] == b.shape[:-1], "cupy.linalg.solve does not broadcast"
+    found = np.full(b.shape, np.nan, b.dtype)
+    for k in np.ndindex(a.shape[:-2]):
+        with contextlib.suppress(np.linalg.LinAlgError):
+            found[k] = np.linalg.solve(a._array[k], b._array[k])
+    return ndarray(found)
+
+
+linalg = SimpleNamespace(solve=_solve, pinv=_like_numpy("pinv", np.linalg))
 
 
 class _Event:

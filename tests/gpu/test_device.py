@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from comparison import OnHost, compare, growth, point, results
-from test_cupy import EXPLICIT, MOST_STEPS
+from test_cupy import EXPLICIT, MODELS, MOST_STEPS
 
 import pdec
 
@@ -31,20 +31,27 @@ def missing() -> str:
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
 
-def loaded(model: Path, target: str) -> ModuleType:
+def loaded(model: Path, target: str, **options: bool) -> ModuleType:
     found = re.search(r"^steps (\d+)", model.read_text("utf-8"), re.MULTILINE)
     long = found is not None and int(found[1]) > MOST_STEPS
     steps = {"steps": MOST_STEPS} if long else None
-    return pdec.load(model, target=target, overrides=steps)
+    return pdec.load(model, target=target, overrides=steps, **options)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("model", EXPLICIT, ids=lambda m: m.stem)
-def test_equals_numpy(model: Path) -> None:
-    device, theirs = loaded(model, "cupy"), loaded(model, "numpy")
-    ours = OnHost(device, device._handed_out, device._on_host)
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.stem)
+def test_kernels_equal_arrays_and_these_numpy(model: Path) -> None:
+    """A model that solves equations has arrays alone."""
+    theirs = loaded(model, "numpy")
     at = point(theirs, "float64")
-    compare(results(ours, at), results(theirs, at), 1e-12 * growth(theirs, at))
+    expected, tolerance = results(theirs, at), 1e-12 * growth(theirs, at)
+    for arrays in (True, False) if model in EXPLICIT else (True,):
+        device = loaded(model, "cupy", arrays=arrays)
+        assert hasattr(device, "_CUDA") == (not arrays)
+        ours = OnHost(device, device._handed_out, device._on_host)
+        found = results(ours, at)
+        compare(found, expected, tolerance)
+        expected = found
 
 
 def test_two_runs_give_the_same_bits_on_any_stream() -> None:
