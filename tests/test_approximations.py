@@ -152,6 +152,14 @@ def test_errors(name: str, dtype: Any, accurate: bool, folder: Path) -> None:
         assert error <= bound, (x, value, float(true), float(error / abs(true or 1)))
 
 
+def test_tanh_in_float32_stays_below_one(folder: Path) -> None:
+    """Where f is bounded by one, the verdict on ω counts on it."""
+    s = np.append(np.linspace(-9.0, 9.0, 1_000_001), [np.inf, np.nan])
+    out = np.empty_like(s, np.float32)
+    compiled("tanh", False, folder)(s.astype(np.float32), out)
+    assert np.abs(out[:-1]).max() <= 1.0 and np.isnan(out[-1])
+
+
 def defined_at_zero(name: str) -> bool:
     return name != "log" and not name.startswith("s^-")
 

@@ -256,9 +256,7 @@ def test_samples_together(
     text: str, together: int, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs = module_of(compile_source(from_text(text, "model")))
-    ours = module_of(
-        compile_source(from_text(text, "model"), target="numba"), in_file=True
-    )
+    ours = module_of(compile_source(from_text(text, "model"), target="numba"))
     assert ours._TOGETHER == together and batch % together
     check_equal(ours, theirs, batch=batch)
     at = shared_inputs(theirs, point_of(theirs, 2, batch))
