@@ -130,8 +130,8 @@ def _driven(solve: Solve, acting: set[str]) -> set[str]:
 
 def _cleared(solve: Solve, acting: set[str], mark: str) -> list[Statement]:
     """Clear what the residual says about the cells of unknowns: they are held."""
-    names = sorted(_driven(solve, acting))
-    return [Clear(name + mark, False, solve.origin) for name in names]
+    held = sorted(_driven(solve, acting))
+    return [Clear(name + mark, False, solve.origin) for name in held]
 
 
 def _pulled_back(solve: Solve) -> Linear:
@@ -165,7 +165,7 @@ def linearise(
 ) -> Derived:
     """Derive the block that carries tangents from its inputs to its outputs.
 
-    ``along`` names the only arrays that have a tangent, all that act unless given.
+    ``along``: the only arrays with a tangent, at states without their ghost cells.
     """
     statements: list[Statement] = []
     acting = _active(block, arrays) if along is None else _moved(block, set(along))
@@ -184,9 +184,8 @@ def linearise(
         assert isinstance(statement, Map)
         if statement.writes in active:
             statements.append(_tangent(statement, arrays, active))
-    return Derived(
-        needed(block, statements), Block(f"{block.name}_jvp", tuple(statements))
-    )
+    again = needed(block, statements, filled=along is None)
+    return Derived(again, Block(f"{block.name}_jvp", tuple(statements)))
 
 
 def _pushed_forward(solve: Solve) -> Linear:
@@ -388,9 +387,12 @@ def _inlinable(
     return alone and places <= {writer.target} and bool(places)
 
 
-def needed(block: Block, statements: Iterable[Statement]) -> Block:
+def needed(
+    block: Block, statements: Iterable[Statement], *, filled: bool = True
+) -> Block:
     """The primal statements whose values a derived block reads, in their order.
 
+    ``filled``: the states that it is run at have their ghost cells.
     What was solved for is among the stored states where it is an output of the block;
     of its residual, only what the Jacobian reads is computed again.
     """
@@ -411,6 +413,8 @@ def needed(block: Block, statements: Iterable[Statement]) -> Block:
     kept: list[Statement] = []
     for statement in reversed(candidates):
         names = statement.unknowns if isinstance(statement, Solve) else ()
+        if not filled and isinstance(statement, Ghost):
+            made |= {a.array for a in _elements([*listed, *kept]) if a.offsets}
         if wanted & {statement.writes, *names} and statement.writes in made:
             kept.append(statement)
             wanted |= _read((statement,))
@@ -419,10 +423,13 @@ def needed(block: Block, statements: Iterable[Statement]) -> Block:
 
 def _read(statements: Iterable[Statement]) -> set[str]:
     """The arrays that Maps and ghost cells read, those of residuals among them."""
-    flat = Block("", tuple(statements)).flat
-    maps = [s for s in flat if isinstance(s, Map)]
-    maps += [row for s in flat if isinstance(s, Ghost) for row in s.maps]
-    return {a.array for statement in maps for a in statement.expr.atoms(Access)}
+    return {access.array for access in _elements(statements)}
+
+
+def _elements(statements: Iterable[Statement]) -> set[Access]:
+    block = Block("", tuple(statements))
+    ghosts = [row for s in block.flat if isinstance(s, Ghost) for row in s.maps]
+    return {a for m in (*block.maps, *ghosts) for a in m.expr.atoms(Access)}
 
 
 # --- tangents -------------------------------------------------------------------------

@@ -61,8 +61,43 @@ def extent(
             break
         else:
             middle = 0.5 * (first + last)
+            seen = _sample(expr, argument, np.array([middle]), constants)
+            low, high = float(np.fmin(low, *seen)), float(np.fmax(high, *seen))
+            least, most = min(least, low), max(most, high)
             boxes += [(first, middle), (middle, last)]
     return Extent(low, high, False)
+
+
+def jumps(
+    expr: sympy.Expr, argument: Access, constants: Mapping[str, Number]
+) -> Extent:
+    """What jumps of a function add to the range of its slopes: -∞, ∞, or no number.
+
+    Only ``where(c, a, b)`` jumps, at a root of c. Proven where each c has one that is
+    known, or none: where c is linear or a number.
+    """
+    points = np.linspace(-REACH, REACH, 8001)
+    low, high, proven = math.inf, -math.inf, True
+    for condition in {select.args[0] for select in expr.atoms(Select)}:
+        slope = condition.diff(argument)
+        proven &= not slope.has(argument)
+        signs = _sample(condition, argument, points, constants) > 0.0
+        for place in np.flatnonzero(signs[1:] != signs[:-1]):
+            ends = points[place], points[place + 1]
+            for _ in range(60):
+                middle = 0.5 * (ends[0] + ends[1])
+                here = _sample(condition, argument, np.array([middle]), constants)[0]
+                same = (here > 0.0) == signs[place]
+                ends = (middle, ends[1]) if same else (ends[0], middle)
+            rises = []
+            for width in (1e-7, 1e-9):
+                near = ends[1] + width * max(1.0, abs(ends[1])) * np.array([-1.0, 1.0])
+                before, after = _sample(expr, argument, near, constants)
+                rises.append(after - before)
+            if abs(rises[1]) > 0.5 * abs(rises[0]):  # what is continuous shrinks
+                end = math.copysign(math.inf, rises[1])
+                low, high = min(low, end), max(high, end)
+    return Extent(low, high, proven)
 
 
 def _enclosure(

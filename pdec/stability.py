@@ -19,9 +19,10 @@ import sympy
 
 from pdec.adjoint import DOT, Derived, linearise
 from pdec.amplification import LENGTH, Amplification, amplification
+from pdec.functions import Select
 from pdec.model import Model
 from pdec.rates import Layer, layer_of
-from pdec.slope_range import extent, value_range
+from pdec.slope_range import extent, jumps, value_range
 from pdec.stages import scheme_of
 from pdec.statements import Block, Program, Role
 from pdec.symbolic import (
@@ -84,7 +85,9 @@ def analyse(model: Model, program: Program) -> StabilityForm:
     decaying = model.relaxation is not None
     if layer is None:
         tangent = linearise(program.rates, program.arrays, along=model.fields)
-        affine = not _reads_state(tangent.block, program)
+        affine = not _reads_state(tangent.block, program) and not any(
+            statement.expr.has(Select) for statement in program.rates.maps
+        )
         scheme = amplification(
             scheme_of(model), decaying=decaying, layer=False, affine=affine
         )
@@ -114,7 +117,9 @@ def analyse(model: Model, program: Program) -> StabilityForm:
     at, proven = None, True
     if layer.argument is not None:
         found = extent(layer.slope, layer.argument, constants)
-        slopes, proven = (found.low, found.high), found.proven
+        jump = jumps(layer.value.expr, layer.argument, constants)
+        slopes = min(found.low, jump.low), max(found.high, jump.high)
+        proven = found.proven and jump.proven
         values = value_range(layer.value.expr, layer.argument, constants)
         at = _slopes_at(layer, program.rates)
     scheme = amplification(

@@ -27,7 +27,7 @@ from pdec.targets.numpy import Function
 from pdec.targets.shared import shared_operand
 from pdec.targets.views import bare
 
-JUDGED = 32  # at most so many steps are linearised
+JUDGED, CELLS = 32, 1 << 20  # at most so many steps are linearised, or cells in all
 PLAIN = Inline(lambda symbol: str(symbol.name))
 
 
@@ -323,7 +323,9 @@ def tables(derivation: Derivation) -> list[str]:
         lines += _groups(derivation)
     rates = [f'"{name}"' for name in derivation.program.rates.outputs]
     if form.layer is None:
-        stride = -(-model.steps // JUDGED) if form.timed else model.steps
+        cells = math.prod(axis.size for axis in model.axes.values())
+        most = max(JUDGED, CELLS // cells)
+        stride = -(-model.steps // most) if form.timed else model.steps
         every = not form.clocked and (stride == 1 or not form.timed)
         return [
             *lines,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from functools import cache
 from types import ModuleType
@@ -551,11 +552,219 @@ def test_slopes_are_proven(f: str, low: float, high: float) -> None:
     assert high - 1e-10 <= form.slopes[1] <= high + 2e-5
 
 
-def test_slopes_between_samples_are_not_exact() -> None:
-    """A bump too narrow to be sampled: nothing is then called exact or certified."""
-    module = layer(f="tanh(s) + 0.001 tanh(1000 (s - 3.14159))")
+def test_a_slope_too_narrow_to_be_sampled_is_found() -> None:
+    text = LAYER.format(
+        W0=0.5,
+        W1=0,
+        W2=1e-4,
+        f="tanh(s) + 0.001 tanh(1000 (s - 3.14159))",
+        omega=0.5,
+        scheme="euler",
+    )
+    form = derive(from_text(text, "slopes.npde")).stability
+    assert form.proven and form.slopes[1] == pytest.approx(
+        1 + 1 / math.cosh(3.14159) ** 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("f", "low", "high", "proven"),
+    [
+        ("where(s, s, 0.1 s)", 0.1, 1.0, True),
+        ("where(s - 0.5, 0.2 s + 0.4, s)", 0.2, 1.0, True),
+        ("where(s, 1, -1)", 0.0, math.inf, True),
+        ("where(s - 0.5, 0.2 s, s)", -math.inf, 1.0, True),
+        ("where(abs(s) - 0.5, s, 0)", 0.0, math.inf, False),
+        ("where(s² - 1, 1, s²)", -2.0, 2.0, False),
+    ],
+)
+def test_a_jump_has_no_slope(f: str, low: float, high: float, proven: bool) -> None:
+    text = LAYER.format(W0=0.5, W1=0, W2=1e-4, f=f, omega=0.5, scheme="euler")
+    form = derive(from_text(text, "slopes.npde")).stability
+    assert form.proven is proven
+    assert form.slopes == pytest.approx((low, high), abs=1e-4)
+    report = compiled(text).stability(compiled(text).init_params())
+    assert report.contractive == (proven and math.isfinite(low + high))
+    assert (report.basis == "heuristic") != report.contractive
+
+
+def test_a_jump_in_a_rate_certifies_nothing() -> None:
+    module = compiled(
+        "grid x[16] on [0, 1) periodic\nfield u(x)\nparam D init 1e-3\n"
+        "du/dt = -2 u + D ∂²u + where(u, 1, -1)\nsteps 8\ndt = 0.1\n"
+    )
     report = module.stability(module.init_params())
     assert report.basis == "heuristic" and not report.contractive
+
+
+# --- the linearisation at a state -------------------------------------------------
+
+NEIGHBOURS = {
+    "a flux": ("x[12] on [0, 1) periodic", "(x)", "", "-∂(u²)/2 + D ∂²u"),
+    "walls": ("x[12] on [0, 1]", "(x)", "at x: u = 1", "-u ∂u + D ∂²u"),
+    "a plane": (
+        "x[7] on [0, 1], y[6] on [0, 1) periodic",
+        "(x, y)",
+        "at x = 0: u = 1\nat x = 1: ∂u = 0",
+        "-u ∂x u + ∂x(u ∂x u) + D ∇²u + ∂x∂y(u²)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NEIGHBOURS)
+def test_the_jacobian_reads_the_neighbours_of_the_state(name: str) -> None:
+    """J u̇ is the tangent of a step of Euler's, also beside a seam or a wall."""
+    axes, over, walls, rate = NEIGHBOURS[name]
+    module = compiled(
+        f"grid {axes}\nfield u{over}\n{walls}\nparam D init 0.01\n"
+        f"du/dt = {rate}\nsteps 1\ndt = 1\n"
+    )
+    rng, p = np.random.default_rng(0), module.init_params()
+    u, along = 0.5 + 0.3 * rng.standard_normal((2, 1, *module.MODEL.fields["u"].shape))
+    still = {"D": np.zeros(())}
+    expected = module.jvp(p, u, still, along)[0] - along[0]
+    c = dict(p)
+    module._coefficients(c)
+    rows = module._jacobian_rows(0, c, {"u": u[0]}, {})
+    moved = np.zeros(along[0].size)
+    for place, a in rows.items():  # entries beyond a wall are zero
+        ahead = np.roll(along[0], [-m for m in place], range(along[0].ndim))
+        moved += a[:, 0, 0] * ahead.ravel()
+    np.testing.assert_allclose(moved, expected.ravel(), rtol=0, atol=1e-11)
+
+
+def test_growth_that_never_ends_is_seen_beside_walls() -> None:
+    """ρ(M) > 1 for a step that the equation itself damps, whatever the run's length."""
+    text = (
+        "grid x[24] on [0, 1]\nfield z(x)\nat x: ∂z = 0\n"
+        "param W0 init 1, W1 init 0.0372108, W2 init 5.57756e-6\nf(s) = s\n"
+        "dz/dt = -(z - f(W0 z + W1 ∂z + W2 ∂²z))\nsteps {}\nω = 0.1223\n"
+    )
+    for steps, flag in ((1, "marginal"), (64, "marginal"), (5000, "unstable")):
+        module = compiled(text.format(steps))
+        report = module.stability(module.init_params())
+        assert (report.numerical, report.intrinsic) == (flag, "none")
+        assert report.omega_max == pytest.approx(0.01644, rel=2e-3)
+    M = assembled(compiled(text.format(1)), module.init_params())
+    assert radius(M) == pytest.approx(1.00506, abs=1e-5)
+    at = (M - np.eye(24)) / 0.1223
+    assert radius(np.eye(24) + 0.0162 * at) <= 1.0 + 1e-9
+
+
+def test_growth_of_the_equation_is_seen_beside_walls() -> None:
+    text = (
+        "grid x[64] on [0, 1]\nfield z(x)\nat x: z = 0\naccuracy 4\n"
+        "param W0 init 0.99, W1 init -0.004744, W2 init 1.1161e-6\nf(s) = s\n"
+        "dz/dt = -(z - f(W0 z + W1 ∂z + W2 ∂²z))\nscheme {}\nsteps {}\nω = 0.0976\n"
+    )
+    module = compiled(text.format("euler", 1))
+    p = module.init_params()
+    at = (assembled(module, p) - np.eye(64)) / 0.0976
+    own = 0.0976 * float(np.linalg.eigvals(at).real.max())
+    for scheme, flag in (("euler", "unstable"), ("rk4", "stable")):
+        report = compiled(text.format(scheme, 5000)).stability(p)
+        assert (report.numerical, report.intrinsic) == (flag, "growth")
+        assert report.intrinsic_growth == pytest.approx(own, rel=1e-6)
+
+
+def test_steps_that_differ_bound_omega_each() -> None:
+    module = compiled(
+        "grid x[24] on [0, 1) periodic\nfield z(x)\nparam W2(t) init 1e-3\nf(s) = s\n"
+        "dz/dt = -(z - f(W2 ∂²z))\nsteps 6\nω = 0.3\n"
+    )
+    p = {"W2": 1e-3 * np.array([1.0, 1.0, 4.0, 1.0, 1.0, 1.0])}
+    report = module.stability(p)
+    assert report.numerical == "unstable"
+    assert report.omega_max == pytest.approx(2 / (1 + 4 * 4e-3 * 24**2), rel=1e-6)
+    assert module.stability(p, 0.99 * report.omega_max).numerical == "stable"
+
+
+def test_all_steps_are_looked_at() -> None:
+    module = compiled(
+        "grid x[32] on [0, 1) periodic\nfield u(x)\nparam D(t) init 1e-4\n"
+        "du/dt = D ∂²u\nsteps 100\ndt = 0.1\n"
+    )
+    p = module.init_params()
+    assert module.stability(p).numerical == "stable"
+    for step in (1, 38, 99):
+        D = p["D"].copy()
+        D[step] = 1.0
+        assert module.stability({"D": D}).numerical == "unstable"
+
+
+def test_travelling_waves_that_grow_leave_a_largest_step() -> None:
+    module = compiled(
+        "grid x[48] on [0, 30) periodic\nfield u(x), v(x)\n"
+        "param eps init 0.08, Du init 1.42\n"
+        "du/dt = u + Du ∂²u - u³/3 - v\ndv/dt = eps (u + 0.7 - 0.8 v)\n"
+        "steps 50\ndt = 0.15\n"
+    )
+    p = module.init_params()
+    report = module.stability(p)
+    assert (report.numerical, report.intrinsic) == ("unstable", "growth")
+    assert report.omega_max is not None and 0.14 < report.omega_max < 0.15
+    for share, flag in ((0.99, "stable"), (0.1, "stable"), (1.01, "unstable")):
+        assert module.stability(p, share * report.omega_max).numerical == flag
+
+
+# --- what is passed, and what is too large ----------------------------------------
+
+
+@pytest.mark.parametrize("W2", [1.0, 1e5, 1e200])
+@pytest.mark.parametrize("extra", ["", "steps 1024"])
+def test_parameters_that_ran_away_are_refused(W2: float, extra: str) -> None:
+    text = LAYER.format(W0=0.5, W1=0, W2=1e-4, f="tanh(s)", omega=0.5, scheme="euler")
+    text = re.sub("steps .*", extra, text) if extra else text
+    module = compiled(text)
+    p = module.init_params() | {"W2": np.asarray(W2)}
+    z = np.zeros((1, *module.MODEL.fields["z"].shape))
+    with pytest.raises(module.StabilityError, match="numerically unstable"):
+        module.forward(p, z)
+
+
+def test_a_linearisation_that_overflows_is_said_to() -> None:
+    module = layer(f="tanh(s)")
+    p = module.init_params() | {"W2": np.asarray(1e305)}
+    with pytest.raises(ArithmeticError, match="not finite where linearised"):
+        module.stability(p)
+    module = layer(f="sqrt(abs(s))")
+    with pytest.raises(ArithmeticError, match="at a state of zeros"):
+        module.stability(module.init_params())
+    z = np.full((1, *module.MODEL.fields["z"].shape), 0.3)
+    assert module.stability(module.init_params(), state=z).numerical == "stable"
+
+
+@pytest.mark.parametrize("omega", ["0.5", True, math.nan, 0, -1, math.inf, [0.5]])
+def test_a_step_is_a_number(omega: Any) -> None:
+    module = layer(f="tanh(s)")
+    for function in (module.stability, module.amplification, module.project):
+        with pytest.raises(ValueError, match="expected a number > 0"):
+            function(module.init_params(), omega)
+
+
+def test_a_state_is_checked() -> None:
+    module = compiled(
+        "grid x[8] on [0, 1) periodic\nfield u(x)\ninput s(x)\nparam D init 1e-3\n"
+        "du/dt = D ∂²u - u³ + s\nsteps 4\ndt = 0.1\n"
+    )
+    p = module.init_params()
+    for state in (np.ones(8), np.ones((0, 8)), np.full((1, 8), math.nan), {"v": 1.0}):
+        with pytest.raises((TypeError, ValueError), match="state"):
+            module.stability(p, state=state)
+    with pytest.raises(ValueError, match="inputs"):
+        module.stability(p, inputs={"q": np.ones(8)})
+    single = np.ones((2, 8), np.float32)
+    assert module.stability(p, state=single).numerical == "stable"
+
+
+def test_project_comes_back_from_far_away() -> None:
+    module = layer(f="tanh(s)")
+    for far in (1.0, 1e3, 1e6, 1e10):
+        for signs in ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, -1, 1)):
+            p = module.init_params()
+            for name, sign in zip(("W0", "W1", "W2"), signs, strict=True):
+                p[name] = np.asarray(sign * far)
+            assert module.stability(module.project(p)).numerical == "stable"
 
 
 # --- what a check costs -----------------------------------------------------------

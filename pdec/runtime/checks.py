@@ -211,6 +211,14 @@ def _check_labels(value: Any, label: str, variable: Variable, batch: int) -> Arr
 
 
 # [end]
+def _step_given(omega: Any) -> float:
+    """Return the length of a step that the user passed, if it is one."""
+    number = isinstance(omega, int | float | np.number) and not isinstance(omega, bool)
+    if not number or not 0.0 < float(omega) < float("inf"):
+        raise ValueError(f"omega is {omega!r}, expected a number > 0")
+    return float(omega)
+
+
 def _check_wrt(wrt: Any) -> tuple[str, ...]:
     """Return the entries to differentiate with respect to; None is the first two."""
     if wrt is None:

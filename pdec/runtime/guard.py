@@ -87,8 +87,11 @@ def _suspect(p: Arrays, run: _Run) -> bool:
         watch.every = min(2 * watch.every, 256) if creeping else 16
         watch.calls, watch.rest = 0, 0 if moved else watch.rest
         watch.at = {n: (x.copy(), 0.5 * float(abs(x).max())) for n, x in seen.items()}
-        with np.errstate(all="ignore"):
-            watch.suspect = _may_grow(run)
+        try:
+            with np.errstate(all="ignore"):
+                watch.suspect = _may_grow(run)
+        except np.linalg.LinAlgError:  # a linearisation that is not finite
+            watch.suspect = True
     return watch.suspect
     # [end]
 
@@ -139,11 +142,10 @@ def _grows(symbol: Array, h: float) -> bool:
     with np.errstate(all="ignore"):
         for s in dict.fromkeys(_SLOPES):
             rates = s * symbol - 1.0 if s else np.array([-1.0])
-            size = np.abs(_amplification(rates, h))
-            if float(size.max()) ** MODEL.steps > 2.0:
-                own = np.exp(np.maximum(h * rates.real, 0.0))
-                if float((size / own).max()) ** MODEL.steps > 2.0:
-                    return True
+            size = np.log(np.abs(_amplification(rates, h)))
+            own = np.maximum(h * rates.real, 0.0)
+            if not MODEL.steps * float((size - own).max()) <= math.log(2.0):
+                return True
     return False
 
 

@@ -19,7 +19,14 @@ from pdec.runtime.generated import (
     _whole,
 )
 from pdec.runtime.linearised import _dense, _Linearised, _smooth
-from pdec.runtime.powers import _beyond, _perturbed, _rates_of
+from pdec.runtime.powers import (
+    _beyond,
+    _exponentials,
+    _perturbed,
+    _rates_of,
+    _step_matrix,
+    _without_end,
+)
 from pdec.runtime.spectrum import (
     _Growth,
     _growth,
@@ -75,7 +82,7 @@ def _verdict(found: _Linearised, h: float, most: int) -> _Verdict:
     return verdict
     # [end]
     # [feature: not quick]
-    whole = _dense(found, 256) if step == 0.0 < growth.own else None
+    whole = _dense(found, 256) if step == 0.0 else None
     if whole is not None and whole[1]:
         growth = growth._replace(own=h * _fastest(whole[0], found.slopes))
         verdict = verdict._replace(growth=growth)
@@ -85,9 +92,8 @@ def _verdict(found: _Linearised, h: float, most: int) -> _Verdict:
     if dense is not None:
         A = dense[0][None]
         transient, beyond = _beyond(A, found.slopes, h)
-        powers = _worst(beyond)
-        if powers == "stable" and not _fades(A, found.slopes, h):
-            powers = "marginal"
+        lasting = _flag(_endless(A, found.slopes, h) - ENDLESS)
+        powers = max(_worst(beyond), lasting, key=FLAGS.index)
         # steps that differ may cure what others broke; it still was broken
         strict = powers == "marginal" or found.times > 1 or found.modes.exact
         if flag == "unstable" and strict:
@@ -110,6 +116,7 @@ def _verdict(found: _Linearised, h: float, most: int) -> _Verdict:
 
 
 FLAGS = ("stable", "marginal", "unstable")
+ENDLESS = 1e-7  # what of ln ‖M‖ a step the powers of a matrix do not resolve
 
 
 def _flag(excess: float) -> str:
@@ -142,24 +149,36 @@ def _modes_decide(found: _Linearised) -> bool:
 # [feature: not quick]
 def _lasting(A: Array, slopes: tuple[float, float], h: float) -> bool:
     """Tell whether a run, and a longer one, stays small: no growth is left."""
-    return _beyond(A, slopes, h)[1] <= math.log(2.0) and _fades(A, slopes, h)
+    if _beyond(A, slopes, h)[1] > math.log(2.0):
+        return False
+    return _endless(A, slopes, h) <= ENDLESS
 
 
-def _fades(A: Array, slopes: tuple[float, float], h: float) -> bool:
-    """Tell whether a run 64 times as long stays small, if its steps are alike."""
-    return A.shape[1] > 1 or _beyond(A, slopes, h, 64)[1] <= math.log(4.0)
+def _endless(A: Array, slopes: tuple[float, float], h: float) -> float:
+    """Return ln of a step's growth that never ends, beyond the equation's own.
+
+    0 where the steps differ: there is no run but the model's.
+    """
+    found = 0.0
+    for s in dict.fromkeys(slopes if A.shape[1] == 1 else ()):
+        lasting = _without_end(_step_matrix(_rates_of(A[:, 0], s), h), 24)
+        if lasting > ENDLESS:
+            lasting -= max(h * _fastest(A[:, 0], (s, s)), 0.0)
+        found = max(found, lasting)
+    return found
 
 
 def _fastest(A: Array, slopes: tuple[float, float]) -> float:
     """Return the largest rate at which the equation grows, 0 where it is noise."""
     rates = []
-    for s in slopes:
+    for s in dict.fromkeys(slopes):
         J = _rates_of(A, s)
         # [feature: matrix]
         J = _whole(J)
         # [end]
-        own = float(np.linalg.eigvals(J).real.max())
-        rates.append(own if abs(own) > 1e-9 * float(np.abs(J).max()) else 0.0)
+        own, parts = _exponentials(J[:, None])
+        rate = _without_end(own[:, 0], 34)
+        rates.append(parts * rate if abs(rate) > 1e-10 else 0.0)
     return max(rates)
 
 
@@ -179,7 +198,8 @@ def _largest_step(found: _Linearised, verdict: _Verdict) -> float:
         return max(frozen, verdict.proven) if verdict.contractive else frozen
 
     low, high = 0.0, frozen
-    if found.modes.exact and not math.isinf(frozen):  # no wave may grow
+    strict = found.modes.exact or found.times > 1
+    if strict and not math.isinf(frozen):  # no wave, or none in any step, may grow
         if frozen == 0.0 or _lasting(A, found.slopes, frozen * (1.0 - 1e-9)):
             return frozen
     elif high == 0.0 or math.isinf(high):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pdec.runtime.certificates import _layer_rows, _walled_rows
-from pdec.runtime.checks import _by_name, _Run
+from pdec.runtime.checks import _by_name, _check_inputs, _check_state, _Run
 from pdec.runtime.generated import (
     _AXES,
     _EVERYWHERE,
@@ -44,6 +44,7 @@ class _Linearised:
     times: int = 1  # of so many steps and samples, the rows of one after the other
     ordered: bool = True  # whether these are all steps in their order, or alike
     within: bool = True  # whether any row reads no ghost cells
+    complete: bool = True  # whether all steps were looked at
 
 
 def _judged(c: Arrays, state: State, inputs: Mapping[str, Array] | None) -> _Linearised:
@@ -67,7 +68,7 @@ def _judged(c: Arrays, state: State, inputs: Mapping[str, Array] | None) -> _Lin
     # [feature: timed]
     times = MODEL.steps
     # [end]
-    ordered = True
+    ordered = complete = True
     exact = uniform and periodic
     # [end]
     # [feature: not layer]
@@ -75,6 +76,7 @@ def _judged(c: Arrays, state: State, inputs: Mapping[str, Array] | None) -> _Lin
     each = [_jacobian_rows(n, c, *sample) for sample in samples for n in _JUDGED]
     rate, times = float(_clock(c)[1]), len(each)
     ordered = times == 1 or (len(samples) == 1 and times == MODEL.steps)
+    complete = len(_JUDGED) in (1, MODEL.steps)
     walled = {
         place: np.concatenate([rows[place] for rows in each]) / rate
         for place in each[0]
@@ -85,7 +87,7 @@ def _judged(c: Arrays, state: State, inputs: Mapping[str, Array] | None) -> _Lin
         below = np.broadcast_to(decays * (not any(place)), (len(a), *decays.shape))
         walled[place] = np.concatenate([a, below], axis=1)
     # [end]
-    chosen, within = _within(len(next(iter(walled.values()))))
+    chosen, within = _within(len(next(iter(walled.values()))), times)
     rows = {place: a[chosen] for place, a in walled.items()}
     scale = max(float(np.abs(a).max()) for a in rows.values()) + 1e-300
     uniform = all(float(np.ptp(a, 0).max()) <= 1e-12 * scale for a in rows.values())
@@ -95,12 +97,12 @@ def _judged(c: Arrays, state: State, inputs: Mapping[str, Array] | None) -> _Lin
     # [end]
     modes = _modes_of(rows, slopes, exact)
     return _Linearised(
-        rows, walled, modes, slopes, rigorous, about, times, ordered, within
+        rows, walled, modes, slopes, rigorous, about, times, ordered, within, complete
     )
 
 
 # [feature: jacobian]
-def _within(rows: int) -> tuple[Array, bool]:
+def _within(rows: int, times: int) -> tuple[Array, bool]:
     """Return the rows that read no ghost cells, all if there are none; and whether."""
     space = [size for size, _, _ in _AXES]
     inside = np.ones(space, bool)
@@ -110,9 +112,9 @@ def _within(rows: int) -> tuple[Array, bool]:
         )
         if not wraps:
             inside &= (cell >= reach) & (cell < size - reach)
-    if rows < inside.size or not inside.any():  # one row stands for all
+    if rows < times * inside.size or not inside.any():  # one row stands for all
         return np.arange(rows), bool(inside.any())
-    return np.flatnonzero(np.tile(inside.ravel(), rows // inside.size)), True
+    return np.flatnonzero(np.tile(inside.ravel(), times)), True
 
 
 # [end]
@@ -122,9 +124,14 @@ def _samples(
     """Return what each sample's state is, and with its inputs: zero if not given."""
     about = "the state given" if state is not None else "a state of zeros"
     fields = {n: np.zeros((1, *x.shape)) for n, x in MODEL.fields.items()}
+    double = np.dtype(np.float64)
     if state is not None:
         fields = _by_name(state, MODEL.fields, "state")
-    given = {n: np.zeros(x.shape) for n, x in MODEL.inputs.items()} | dict(inputs or {})
+        fields = {name: _doubled(z) for name, z in fields.items()}
+        fields = _check_state(fields, "state", double, None)
+    given = {n: np.zeros(x.shape) for n, x in MODEL.inputs.items()}
+    given |= {name: _doubled(x) for name, x in (inputs or {}).items()}
+    given = _check_inputs(given, "inputs", double)
     batched = {n for n, x in MODEL.inputs.items() if given[n].ndim > len(x.shape)}
     count = max([len(z) for z in fields.values()] + [len(given[n]) for n in batched])
     found = [
@@ -142,6 +149,12 @@ def _samples(
             z |= {n: first[0] for n, first in _on_host(_first_state(run)).items()}
     # [end]
     return about, found
+
+
+def _doubled(value: Any) -> Any:
+    """Return an array of numbers in float64, anything else as it is."""
+    single = isinstance(value, np.ndarray) and value.dtype == np.float32
+    return value.astype(np.float64) if single else value
 
 
 # [feature: not quick]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pdec.runtime.certificates import _as_matrices, _walled_rows
-from pdec.runtime.checks import _check_params, _common_dtype
+from pdec.runtime.checks import _check_params, _common_dtype, _step_given
 from pdec.runtime.generated import (
     _AXES,
     _MOMENTS,
@@ -47,11 +47,9 @@ def project(p: Arrays, omega: float | None = None) -> Arrays:
     that of the maximum norm's certificate in each cell. Bounds of parameters are kept.
     Raises ArithmeticError where no parameters are stable.
     """
-    if omega is not None and not 0.0 < float(omega) < math.inf:
-        raise ValueError(f"omega is {omega!r}, expected a number > 0")
     checked = _check_params(p, "p", _common_dtype(p))
     h = float(_clock({n: x.astype(np.float64) for n, x in checked.items()})[0])
-    w = float(_effective(h if omega is None else float(omega)))
+    w = float(_effective(h if omega is None else _step_given(omega)))
     scales = np.array(list(_MOMENTS.values()))
     given = np.stack([checked[n].astype(np.float64).ravel() for n in _MOMENTS], axis=1)
     low = np.array([MODEL.params[n].low for n in _MOMENTS])
@@ -69,6 +67,7 @@ def project(p: Arrays, omega: float | None = None) -> Arrays:
             rows = (G[:, None] @ at[cells][cell])[:, 0]
             moved = (G * rest[cells][cell]).sum(axis=1)
             size = w * max(map(abs, _SLOPES)) * float(np.abs(a).sum(axis=1).max())
+            size = min(size, math.sqrt(a.shape[1]) * (2.0 + w))  # where it is stable
             room = max(inside * (1.0 + size), 1e-8)
             known = np.concatenate([g - moved - room, ends])
             return np.concatenate([rows, bounds]), known, room
@@ -165,17 +164,23 @@ def _nearest_inside(
 
     Cutting planes (Kelley 1960): start is projected onto the half planes that hold it
     back and those that the projection violates; each projection is exact. The cuts
-    leave some room, for rounding; a start that needs none of it stays.
+    leave some room, for rounding; a start that needs none of it stays. From far away
+    the point is found to the rounding of the distance, and then from near by; from
+    further than rounding resolves, the direction alone counts.
     """
+    start = start * min(1.0, 1e6 / max(float(np.linalg.norm(start)), 1e-300))
     G, g, room = cuts(start)
+    blurred = 1e-11 * float(np.linalg.norm(start))
     if not (G @ start > g + room + 1e-13).any():
         return start
     for _ in range(1000):
         y = _onto(G, g, start)
         rows, ends, room = cuts(y)
-        violated = rows @ y > ends + 0.5 * room
+        lost = blurred * np.linalg.norm(rows, axis=1)
+        violated = rows @ y > ends + np.maximum(0.5 * room, lost)
         if not violated.any():
-            return y
+            near = (lost <= 0.5 * room).all()
+            return y if near else _nearest_inside(y, cuts)
         binds = G @ y > g - room
         G = np.concatenate([G[binds], rows[violated]])
         g = np.concatenate([g[binds], ends[violated]])
@@ -184,13 +189,17 @@ def _nearest_inside(
 
 def _onto(G: Array, g: Array, start: Array) -> Array:
     """Return the y nearest to start with G y <= g (Lawson & Hanson 1974, LDP)."""
-    E = np.concatenate([-G.T, (G @ start - g)[None]])
+    length = np.linalg.norm(G, axis=1)
+    length[length == 0.0] = 1.0  # what no parameters change
+    far = (G @ start - g) / length
+    scale = max(float(far.max()), 1e-300)  # of the way there
+    E = np.concatenate([-(G / length[:, None]).T, far[None] / scale])
     f = np.zeros(len(E))
     f[-1] = 1.0
     r = E @ _non_negative(E, f) - f
     if abs(r[-1]) < 1e-14:
         raise ArithmeticError(f"{MODEL.name}: no parameters are stable at this step")
-    return np.asarray(start - r[:-1] / r[-1])
+    return np.asarray(start - scale * r[:-1] / r[-1])
 
 
 def _non_negative(E: Array, f: Array) -> Array:

@@ -208,17 +208,38 @@ def _largest_steps(modes: _Modes) -> Array:
     for _, rates in _rates(modes):
         limit = np.minimum(limit, _steps_of(rates).min(axis=(1, 2)))
         grows |= (rates.real > 1e-13 * np.abs(rates)).any(axis=(1, 2))
-    for share in (1.0 - 1e-9, 0.125, 0.015625) if grows.any() else ():
-        h = share * np.where(np.isinf(limit), 1.0, limit)[:, None, None]
-        for _, rates in _rates(modes):
-            with np.errstate(all="ignore"):
-                size = np.log(np.abs(_amplification(rates, h)))
-            excess = size - np.maximum(h * rates.real, 0.0)
-            limit = np.where((excess > 1e-12).any(axis=(1, 2)), 0.0, limit)
-    return limit
+    if not grows.any():
+        return limit
+    low = high = (1.0 - 1e-9) * np.where(np.isinf(limit), 1.0, limit)
+    follows = _follows(modes, low)
+    limit, failed = np.where(follows, limit, 0.0), ~follows
+    for _ in range(40):  # down to where it does, and up again
+        if follows.all():
+            break
+        low, high = np.where(follows, (low, high), (0.7 * low, low))
+        follows = _follows(modes, low)
+    for _ in range(20 if failed.any() else 0):
+        middle = 0.5 * (low + high)
+        low, high = np.where(_follows(modes, middle), (middle, high), (low, middle))
+    return np.where(failed & follows, low, limit)
     # [end]
 
 
+# [feature: not matrix]
+def _follows(modes: _Modes, h: Array) -> Array:
+    """Tell of each cell whether no wave outgrows the equation in steps of h or less."""
+    found = np.ones(len(h), bool)
+    for share in (1.0, 0.125, 0.015625):
+        step = share * h[:, None, None]
+        for _, rates in _rates(modes):
+            with np.errstate(all="ignore"):
+                size = np.log(np.abs(_amplification(rates, step)))
+            excess = size - np.maximum(step * rates.real, 0.0)
+            found &= ~(excess > 1e-12).any(axis=(1, 2))
+    return found
+
+
+# [end]
 # [feature: effective]
 def _steps_of(rates: Array) -> Array:
     """Return the largest h with |1 + w rate| <= 1, w the Euler step that h stands for.

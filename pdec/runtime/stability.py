@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from pdec.runtime.checks import _check_params, _common_dtype
+from pdec.runtime.checks import _check_params, _common_dtype, _step_given
 from pdec.runtime.generated import (
     _QUANTITY,
     _SLOPES,
@@ -123,7 +124,7 @@ class Stability:
         # [end]
         if self.intrinsic == "growth":
             factor = math.exp(min(self.intrinsic_growth, 700.0))
-            lines.append(f"  the equation itself grows, × {factor:.4g} a step")
+            lines.append(f"  the equation itself grows, × {factor:.6g} a step")
         if self.intrinsic == "ill-posed":
             lines.append("  ill-posed: the equation grows without bound on finer grids")
         if self.growth > 1e-12:
@@ -131,7 +132,7 @@ class Stability:
             if math.isfinite(self.wavelength):
                 waves = f"waves of {self.wavelength:.3g} cells ({self.length:.3g})"
             factor = math.exp(min(self.growth, 700.0))
-            lines.append(f"  grows most: {waves}, × {factor:.4g} a step")
+            lines.append(f"  grows most: {waves}, × {factor:.6g} a step")
             lines.append(f"  limited by: {self.limit}")
         if self.powers is not None:
             lines.append(f"  largest ‖Mⁿ‖ in {MODEL.steps} steps: {self.powers:.4g}")
@@ -169,27 +170,42 @@ def stability(
     it: by default zero. With run=True the matrices of the steps are multiplied, which
     decides where there is no exact result and no certificate.
     """
-    if omega is not None and not 0.0 < float(omega) < math.inf:
-        raise ValueError(f"omega is {omega!r}, expected a number > 0")
-    checked = _check_params(p, "p", _common_dtype(p))
-    c = {name: value.astype(np.float64) for name, value in checked.items()}
-    if omega is not None and MODEL.omega in c:
-        c[str(MODEL.omega)] = np.asarray(float(omega))
-    _coefficients(c)
-    h = float(_clock(c)[0]) if omega is None else float(omega)
     state, inputs = _on_host(state), _on_host(inputs)
-    found = _judged(c, state, inputs)
+    # [feature: quick]
+    checked, _, h, found = _linearised_at(p, omega, state, inputs)
+    with np.errstate(all="ignore"):
+        return _report(checked, h, found, run)
+    # [end]
+    # [feature: not quick]
+    checked, c, h, found = _linearised_at(p, omega, state, inputs)
 
     def gain() -> float | None:
-        # [feature: not quick]
-        if math.isclose(h, float(_clock(c)[0]), rel_tol=1e-12):
-            samples = _samples(c, state, inputs)[1]
-            with np.errstate(all="ignore"):
-                return max(_gain(c, *sample) for sample in samples)
-        # [end]
-        return None
+        if not math.isclose(h, float(_clock(c)[0]), rel_tol=1e-12):
+            return None
+        return max(_gain(c, *sample) for sample in _samples(c, state, inputs)[1])
 
-    return _report(checked, h, found, gain if run else None)
+    with np.errstate(all="ignore"):
+        return _report(checked, h, found, run, gain)
+    # [end]
+
+
+def _linearised_at(
+    p: Arrays, omega: Any, state: State, inputs: Mapping[str, Array] | None
+) -> tuple[Arrays, Arrays, float, _Linearised]:
+    """Return the parameters, also combined, the step, and the model linearised."""
+    h = None if omega is None else _step_given(omega)
+    checked = _check_params(p, "p", _common_dtype(p))
+    c = {name: value.astype(np.float64) for name, value in checked.items()}
+    if h is not None and MODEL.omega in c:
+        c[str(MODEL.omega)] = np.asarray(h)
+    with np.errstate(all="ignore"):
+        _coefficients(c)
+        found = _judged(c, state, inputs)
+    finite = np.isfinite(found.modes.matrix).all() and np.isfinite(found.slopes).all()
+    if not finite:
+        about = found.about or "these parameters"
+        raise ArithmeticError(f"{MODEL.name}: not finite where linearised, at {about}")
+    return checked, c, float(_clock(c)[0]) if h is None else h, found
 
 
 @dataclass(frozen=True)
@@ -215,11 +231,8 @@ def amplification(
     inputs: Mapping[str, Array] | None = None,
 ) -> Amplification:
     """Return |G| of all waves; the arguments are those of stability."""
-    checked = _check_params(p, "p", _common_dtype(p))
-    c = {name: value.astype(np.float64) for name, value in checked.items()}
-    _coefficients(c)
-    h = float(_clock(c)[0]) if omega is None else float(omega)
-    modes = _judged(c, _on_host(state), _on_host(inputs)).modes
+    _, _, h, found = _linearised_at(p, omega, _on_host(state), _on_host(inputs))
+    modes = found.modes
     sizes, growth = zip(
         *(
             (_factor_size(modes, rates, h).max(-1), h * rates.real.max(-1))
@@ -239,15 +252,18 @@ def _report(
     p: Arrays,
     h: float,
     found: _Linearised,
-    run: Callable[[], float | None] | None,
+    run: bool,
+    gain: Callable[[], float | None] | None = None,
 ) -> Stability:
-    """Put the verdict together; run multiplies the steps out by running them."""
+    """Put the verdict together; if run is asked for, gain has ‖Mᴸ‖ of a run."""
     modes = found.modes
-    verdict = _verdict(found, h, SMALL if run is None else LARGE)
+    verdict = _verdict(found, h, LARGE if run else SMALL)
     powers = radius = None
-    if run is not None:
-        verdict, powers, radius = _multiplied(found, h, verdict, run)
+    if run:
+        verdict, powers, radius = _multiplied(found, h, verdict, gain)
     growth, step = verdict.growth, verdict.proven
+    if verdict.numerical == "stable" and not found.complete:
+        verdict = verdict._replace(numerical="unknown")
     grid = _largest_step(found, verdict)
     everywhere = grid
     if modes.exact and verdict.operators is None:
@@ -325,7 +341,10 @@ def _equilibrium(found: _Linearised, verdict: _Verdict) -> tuple[_Verdict, str]:
 # [end]
 # [feature: quick]
 def _multiplied(
-    found: _Linearised, h: float, verdict: _Verdict, run: Callable[[], float | None]
+    found: _Linearised,
+    h: float,
+    verdict: _Verdict,
+    gain: Callable[[], float | None] | None,
 ) -> tuple[_Verdict, float | None, float | None]:
     """Return the verdict, the largest ‖Mⁿ‖ of a run, and ρ: M is normal."""
     sizes = (
@@ -339,7 +358,10 @@ def _multiplied(
 # [end]
 # [feature: not quick]
 def _multiplied(
-    found: _Linearised, h: float, verdict: _Verdict, run: Callable[[], float | None]
+    found: _Linearised,
+    h: float,
+    verdict: _Verdict,
+    gain: Callable[[], float | None] | None,
 ) -> tuple[_Verdict, float | None, float | None]:
     """Return the verdict, the largest ‖Mⁿ‖ of a run, of a large grid ‖Mᴸ‖, and ρ."""
     dense = _dense(found, LARGE)
@@ -347,7 +369,7 @@ def _multiplied(
         A = dense[0]
         each = [_powers_of(_step_matrix(_rates_of(A, s), h)) for s in found.slopes]
         return verdict, max(size for size, _ in each), max(own for _, own in each)
-    powers = run()
+    powers = gain() if gain else None
     if powers is not None and verdict.basis == "heuristic":
         flag = _worst(math.log(max(powers, 1.0)))
         if flag != "stable" and verdict.growth.own > 1e-12:

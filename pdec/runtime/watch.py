@@ -57,7 +57,13 @@ def _guard(p: Arrays, run: _Run, check: str) -> None:
     if _WATCH.rest > 0 or (_WATCH.warned and not refuses):
         return
     p = {name: _taken(x, f"p[{name!r}]", "an array", "one") for name, x in p.items()}
-    report = _judge_run(p, run)
+    try:
+        report = _judge_run(p, run)
+    except ArithmeticError as error:
+        if not _WATCH.warned:
+            warnings.warn(str(error), StabilityWarning, stacklevel=3)
+        _WATCH.warned.add("")
+        return
     known = report.basis == "exact"
     if report.numerical not in ("unstable", "unknown"):
         _WATCH.rest, _WATCH.pause = _WATCH.pause, min(2 * _WATCH.pause, 1024)

@@ -13,6 +13,7 @@ from pdec.runtime.spectrum import (
     _lengths,
     _Modes,
     _modes_at,
+    _rates,
     _Rows,
 )
 from pdec.runtime.types import Array
@@ -23,9 +24,12 @@ from pdec.runtime.types import Array
 def _largest_everywhere(rows: _Rows, modes: _Modes) -> float:
     """Return the largest h that adds no growth at any θ, the grid's or not.
 
-    Where there is not one axis, the grid's modes stand for all.
+    Where there is not one axis, the grid's modes stand for all; so they do where some
+    grow by themselves: where waves that travel begin to, no h is small enough.
     """
     if len(_AXES) != 1 or len(rows) == _AXES[0][0] > 9:  # between cells, or of all
+        return math.inf
+    if any(float(rates.real.max()) > 1e-12 for _, rates in _rates(modes)):
         return math.inf
     # [feature: three]
     return float(_lengths(min(_three_point(rows, s) for s in modes.slopes)))
