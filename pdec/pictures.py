@@ -328,7 +328,7 @@ def _region(axes: Axes, region: Plane, name: str) -> None:
     growth, own = region.found.growth, region.found.own
     handles: list[Any] = [Patch(facecolor="white", edgecolor="0.3", label="stable")]
     for values, colour, hatch, label in (
-        (growth, "0.9", "///", f"unstable: {name} is too large"),
+        (growth, "0.9", "///", f"the steps add growth: {name} is too large"),
         (own, "none", "..", "the equation itself grows"),
     ):
         if values.max() > 1e-9:
