@@ -141,9 +141,10 @@ class Target:
     ``write`` prints them; ``arrange``, if given, has chosen the layout of the arrays
     before.  ``driver`` names the files of ``runtime/`` that run them, ``tools`` those
     that they call; they are pasted into the module, and provide what
-    ``runtime/driver.pyi`` lists.  ``needs`` is a package that the module imports, which
-    ``pip install pdec[needs]`` installs.  ``arrays`` stands in, with array operations,
-    for a model that ``write`` does not cover (``covers``), or if the user asks for it.
+    ``numpy_driver.py`` lists there.  ``needs`` is a package that the module imports,
+    which ``pip install pdec[needs]`` installs.  ``arrays`` stands in, with array
+    operations, for a model that ``write`` does not cover (``covers``), or if the user
+    asks for it.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """The CuPy driver: launches the kernels, and gives them what they read and write.
 
-A target with another way to run the mathematics replaces this file: see driver.pyi.
+It stands in the place of numpy_driver.py and provides what that one does.
 """
 
 from __future__ import annotations
