@@ -62,6 +62,7 @@ class Plane:
     second: Axis
     found: Growths
     step: float
+    steps: int
 
 
 def plane(
@@ -72,8 +73,9 @@ def plane(
     first, second = (_axis(module, p, name, judge) for name in names)
     shape = (len(second.values), len(first.values))
     pairs = np.stack([a.ravel() for a in np.meshgrid(first.values, second.values)])
-    found = judge(dict(zip(names, pairs, strict=True)), tell)
-    return Plane(first, second, Growths(*(a.reshape(shape) for a in found)), h)
+    given = zip(names, pairs, strict=True)
+    found = Growths(*(a.reshape(shape) for a in judge(dict(given), tell)))
+    return Plane(first, second, found, h, module.MODEL.steps)
 
 
 # --- the sides --------------------------------------------------------------------

@@ -705,6 +705,11 @@ def test_travelling_waves_that_grow_leave_a_largest_step() -> None:
     assert report.omega_max is not None and 0.14 < report.omega_max < 0.15
     for share, flag in ((0.99, "stable"), (0.1, "stable"), (1.01, "unstable")):
         assert module.stability(p, share * report.omega_max).numerical == flag
+    report = module.stability({**p, "Du": np.asarray(1.0)})
+    assert report.numerical == "marginal"
+    assert report.advice.startswith(
+        f"the steps add × {math.exp(50 * report.growth):.4g}"
+    )
 
 
 # --- what is passed, and what is too large ----------------------------------------

@@ -158,6 +158,9 @@ def _advice(
         if intrinsic == "growth":
             return "the steps follow the growth of the equation: nothing to do"
         return "nothing to do"
+    if verdict.numerical == "marginal" and intrinsic == "growth":
+        factor = math.exp(max(MODEL.steps * verdict.growth.excess, 0.0))
+        return f"the steps add × {factor:.4g} in all to what grows by itself; or rk4"
     words = [f"no {_QUANTITY} is stable"]
     if largest:
         words = [f"{_QUANTITY} ≤ {_rounded(min(largest, h), 4):.4g}"]
