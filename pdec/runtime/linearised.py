@@ -127,11 +127,11 @@ def _samples(
     double = np.dtype(np.float64)
     if state is not None:
         fields = _by_name(state, MODEL.fields, "state")
-        fields = {name: _doubled(z) for name, z in fields.items()}
-        fields = _check_state(fields, "state", double, None)
+        fields = _handed_out({name: _doubled(z) for name, z in fields.items()})
+        fields = _on_host(_check_state(fields, "state", double, None))
     given = {n: np.zeros(x.shape) for n, x in MODEL.inputs.items()}
     given |= {name: _doubled(x) for name, x in (inputs or {}).items()}
-    given = _check_inputs(given, "inputs", double)
+    given = _on_host(_check_inputs(_handed_out(given), "inputs", double))
     batched = {n for n, x in MODEL.inputs.items() if given[n].ndim > len(x.shape)}
     count = max([len(z) for z in fields.values()] + [len(given[n]) for n in batched])
     found = [
