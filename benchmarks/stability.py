@@ -664,8 +664,9 @@ class Bench:
         """Below ω_max a smooth nonlinear run decays, once linear theory gives e⁻¹⁴."""
         rng = np.random.default_rng([seed, *self.family.name.encode()])
         p = draw(self.family, self.module, rng)
-        limit = self.module.stability(p).omega_max_grid
-        if limit is None or not math.isfinite(limit):
+        report = self.module.stability(p)
+        limit = report.omega_max_grid
+        if limit is None or not math.isfinite(limit) or report.intrinsic != "none":
             return
         omega, symbol = 0.999 * limit, self.step.symbol(p, 1.0)[:, 0, 0]
         slow = max(np.abs(1.0 - omega + omega * s * symbol).max() for s in (0.0, 1.0))
