@@ -142,9 +142,11 @@ def _grows(symbol: Array, h: float) -> bool:
     with np.errstate(all="ignore"):
         for s in dict.fromkeys(_SLOPES):
             rates = s * symbol - 1.0 if s else np.array([-1.0])
-            size = np.log(np.abs(_amplification(rates, h)))
-            own = np.maximum(h * rates.real, 0.0)
-            if not MODEL.steps * float((size - own).max()) <= math.log(2.0):
+            size = np.abs(_amplification(rates, h))
+            if float(size.max()) <= 2.0 ** (1.0 / MODEL.steps):
+                continue
+            excess = np.log(size) - np.maximum(h * rates.real, 0.0)
+            if not MODEL.steps * float(excess.max()) <= math.log(2.0):
                 return True
     return False
 
