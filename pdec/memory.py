@@ -100,7 +100,9 @@ def _bytes(module: ModuleType, states: int, batch: int) -> int:
     z, inputs, work = (
         _numbers(shapes) for shapes in (module._STATE, module._INPUTS, module._WORK)
     )
-    lines = _numbers(getattr(module, "_LINES", {}))
+    shapes = {**module._STATE, **module._INPUTS, **module._WORK}
+    repeated = getattr(module, "_REPEATED", {})
+    lines = sum(math.prod(shapes[like]) for like, _ in repeated.values())
     sample = (states + 2) * z + 2 * (inputs + work) + lines
     fields = {name: field.shape for name, field in model.fields.items()}
     tile = int(module._tile_of(batch, dtype))

@@ -234,8 +234,9 @@ def test_a_step_finds_its_successor() -> None:
 # --- memory ---------------------------------------------------------------------------
 
 
-def peak(call: Callable[[], Any]) -> int:
+def peak(module: ModuleType, call: Callable[[], Any]) -> int:
     call()  # what is made once
+    module._kept.clear()  # the buffers of that call
     tracemalloc.start()
     try:
         call()
@@ -273,10 +274,12 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
 def test_memory_is_that_of_the_states_kept(deep: ModuleType) -> None:
     """400 steps: 401 states, or 29 with "sqrt", which is C(27 + 2, 2) = 406 steps."""
     given = case(deep, 20)
-    whole = peak(lambda: gradients(deep, given))
+    whole = peak(deep, lambda: gradients(deep, given))
     for choice, states in (("sqrt", 29), (10, 12), (6, 8)):
         assert deep._slots(choice) + 2 == states
-        part = peak(lambda choice=choice: gradients(deep, given, checkpoint=choice))
+        part = peak(
+            deep, lambda choice=choice: gradients(deep, given, checkpoint=choice)
+        )
         # beside the states: 2 cotangents, the work arrays twice, the gradient of z0
         rest = 2 + 2 * len(deep._WORK) + 2
         assert part <= 1.02 * whole * (states + rest) / (401 + 2)
@@ -290,13 +293,15 @@ def test_the_table_tells_what_is_allocated(name: str, deep: ModuleType) -> None:
     for batch in (1, 17):
         given = {k: v for k, v in case(module, batch, None).items() if v is not None}
         whole, *others = memory_of(module, batch).choices[:3]
-        most = peak(lambda given=given: module.value_and_grad(**given, check="off"))
+        most = peak(
+            module, lambda given=given: module.value_and_grad(**given, check="off")
+        )
         assert whole.bytes <= most
         if name == "deep" and batch > 1:
             assert most <= 1.01 * whole.bytes
         for row in others:
             call = partial(module.value_and_grad, **given, checkpoint=row.checkpoint)
-            saved = most - peak(partial(call, check="off"))
+            saved = most - peak(module, partial(call, check="off"))
             assert saved == pytest.approx(whole.bytes - row.bytes, rel=0.01, abs=10_000)
 
 

@@ -23,6 +23,8 @@ _CELLS: dict[str, tuple[slice, ...]]  # field -> its cells, batch axis included
 _INPUTS: dict[str, tuple[int, ...]]  # input -> padded shape
 _INPUT_CELLS: dict[str, tuple[slice, ...]]  # input -> its cells, batch axis included
 _WORK: dict[str, tuple[int, ...]]  # work array -> shape
+_LINES: dict[str, tuple[str, slice]]  # line -> array of a tile, where in it; see _step
+_REPEATED: dict[str, tuple[str, tuple[int, ...]]]  # coefficient -> array, shape beside
 _SNAPSHOTS: range  # feature loss: after these steps it is taken; it is their mean
 _SHARED: dict[str, tuple[int, ...]]  # every array that receives cotangents in c_bar
 _WALLS: dict[str, tuple[str, ...]]  # feature at_risk: coefficient -> condition, params
@@ -34,7 +36,9 @@ _IMPLICIT: dict[str, dict[str, Any]]
 def _coefficients(c: Arrays) -> None: ...  # adds what is combined to c
 def _coefficients_vjp(c: Arrays, c_bar: Arrays) -> None: ...  # adds to parameters
 def _coefficients_jvp(c: Arrays, c_dot: Arrays) -> None: ...  # adds combined to c_dot
-def _step(n: int, c: Arrays, v: Arrays) -> None: ...  # v[field] -> v[field_next]
+
+# v[field] -> v[field_next]; c and v hold the lines that it reads too
+def _step(n: int, c: Arrays, v: Arrays) -> None: ...
 
 # sets v_bar[field] from v_bar[field_next]; adds to c_bar and v_bar[input]; v holds the
 # fields before the step, with their ghost cells as _step left them, and field_next

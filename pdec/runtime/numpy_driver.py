@@ -364,8 +364,8 @@ def _sum_tiles(run: _Run, seed: _Seed, slots: int) -> _Cotangents:
     def work(rows: slice, space: _Workspace, space_bar: _Workspace) -> list[Arrays]:
         tile, tile_bar = _begin(run, space, rows), _view(space_bar, rows)
         c_bar = _zero_sums()
-        for z_bar in tile_bar.states.values():
-            z_bar[...] = 0.0
+        for name in _STATE:
+            tile_bar.states[name][...] = 0.0
         for name in _INPUTS:
             tile_bar.v[name][...] = 0.0
         _there_and_back(tile, tile_bar, c_bar, seed, slots)

@@ -15,6 +15,8 @@ from pdec.runtime.generated import (
     _CELLS,
     _INPUT_CELLS,
     _INPUTS,
+    _LINES,
+    _REPEATED,
     _SHARED,
     _STATE,
     _WORK,
@@ -23,7 +25,7 @@ from pdec.runtime.generated import (
 )
 from pdec.runtime.host import _handed_out, _lib
 from pdec.runtime.threads import _each_tile
-from pdec.runtime.types import Array, Arrays
+from pdec.runtime.types import Arrays
 
 # --- tiles ---------------------------------------------------------------------------
 # [feature: arrays]
@@ -53,10 +55,15 @@ def _tile_of(batch: int, dtype: np.dtype[Any]) -> int:
 # [end]
 # [feature: not arrays]
 
-# bytes of the largest array of a tile, a few of which should fit into the cache of a
-# core, and of all the states of a run through a tile
-_ARRAY_BYTES = 9 << 15
+# bytes of the largest array of a tile, of all the states of a run through a tile, and
+# of the buffers that are kept from call to call
+_ARRAY_BYTES = 9 << 16
 _STATES_BYTES = 1 << 26
+_KEPT_BYTES = 1 << 28
+
+# buffers of the last call, for the next one of its kind: new ones are filled with zeros
+# by the system, which takes as long as several steps
+_kept: dict[tuple[Any, ...], list[list[_Workspace]]] = {}
 
 
 def _over_tiles(
@@ -69,13 +76,17 @@ def _over_tiles(
 
     spaces are workspaces with so many levels each.
     """
-    _each_tile(
-        run.batch,
-        _tile_of(run.batch, run.dtype),
-        lambda: [_workspace(run, n) for n in levels],
-        lambda rows, spaces: work(rows, *spaces),
-        fold,
-    )
+    size = _tile_of(run.batch, run.dtype)
+    kind = (size, run.dtype, *levels)
+    free, used = _kept.pop(kind, []), []  # nobody else has these
+    _kept.clear()
+
+    def spaces() -> list[_Workspace]:
+        used.append(free.pop() if free else [_workspace(run, n) for n in levels])
+        return [_Workspace(run.c, each.states, each.v) for each in used[-1]]
+
+    _each_tile(run.batch, size, spaces, lambda rows, own: work(rows, *own), fold)
+    _kept[kind] = used[: _KEPT_BYTES // sum(space.bytes for space in used[0])]
 
 
 def _tile_size(dtype: np.dtype[Any]) -> int:
@@ -98,20 +109,6 @@ def _tile_of(batch: int, dtype: np.dtype[Any]) -> int:
 
 
 # [end]
-def _line(c: Arrays, name: str, a: Array, like: Array) -> Array:
-    """Return a coefficient for each number of an array of a tile, in one line.
-
-    That of ghost cells is 0: what is computed there is not read. It is kept in c.
-    """
-    key = f"{name} line"
-    if key not in c or c[key].size < like.size:
-        whole = _lib.zeros(like.shape, a.dtype)
-        cells: Any = (..., *next(iter(_CELLS.values()))[1 - like.ndim :])
-        whole[cells] = a
-        c[key] = whole.reshape(-1)
-    return c[key][: like.size]
-
-
 # --- buffers of a tile ---------------------------------------------------------------
 
 
@@ -123,6 +120,11 @@ class _Workspace:
     states: Arrays  # the fields with their ghost cells: (levels, tile, *padded)
     v: Arrays  # inputs with their ghost cells, and work arrays: (tile, *shape)
 
+    @property
+    def bytes(self) -> int:
+        """The memory that the buffers take."""
+        return sum(a.nbytes for a in (*self.states.values(), *self.v.values()))
+
 
 @dataclass(frozen=True)
 class _Tile:
@@ -130,7 +132,8 @@ class _Tile:
 
     rows: slice
     c: Arrays
-    states: Arrays
+    states: Arrays  # the fields and their lines, (levels, …), by their names in v
+    nexts: Arrays  # and those of the next level
     v: Arrays
 
     def set_level(self, n: int) -> None:
@@ -144,7 +147,32 @@ class _Tile:
         """Let v hold the fields of level `here`, and of `there` as <field>_next."""
         for name, levels in self.states.items():
             self.v[name] = levels[here % len(levels)]
-            self.v[f"{name}_next"] = levels[there % len(levels)]
+        for name, levels in self.nexts.items():
+            self.v[name] = levels[there % len(levels)]
+
+
+def _with_lines(arrays: Arrays, levels: int = 0) -> Arrays:
+    """Return arrays of a tile, and views of them as unbroken lines of numbers."""
+    found = {**arrays}
+    for key, (name, place) in _LINES.items():
+        if name in arrays:
+            leading = (levels,) if levels else ()
+            found[key] = arrays[name].reshape(*leading, -1)[..., place]
+    return found
+
+
+def _repeated(tile: _Tile) -> Arrays:
+    """Return coefficients repeated for every sample of a tile, as lines.
+
+    They are 0 in ghost cells: what is computed there is not read.
+    """
+    cells, found = next(iter(_CELLS.values())), {}
+    for name, (like, shape) in _REPEATED.items():
+        found[name] = _lib.zeros(tile.v[like].shape, tile.c[name].dtype)
+        inside: Any = (..., *cells[1 - found[name].ndim :])
+        found[name][inside] = tile.c[name].reshape(shape)
+    lines = _with_lines(found)
+    return {f"{name} line": lines[f"{name} line"] for name in found}
 
 
 def _workspace(run: _Run, levels: int) -> _Workspace:
@@ -164,8 +192,15 @@ def _view(space: _Workspace, rows: slice) -> _Tile:
     """Return the part of the buffers that these samples use, at level 0."""
     size = rows.stop - rows.start
     states = {name: levels[:, :size] for name, levels in space.states.items()}
-    v = {name: a[:size] for name, a in space.v.items()}
-    tile = _Tile(rows, space.c, states, v)
+    nexts = {f"{name}_next": levels for name, levels in states.items()}
+    levels = len(next(iter(states.values())))
+    tile = _Tile(
+        rows,
+        {**space.c},
+        _with_lines(states, levels),
+        _with_lines(nexts, levels),
+        _with_lines({name: a[:size] for name, a in space.v.items()}),
+    )
     tile.set_level(0)
     return tile
 
@@ -173,6 +208,7 @@ def _view(space: _Workspace, rows: slice) -> _Tile:
 def _begin(run: _Run, space: _Workspace, rows: slice) -> _Tile:
     """Return a tile with its inputs and initial state."""
     tile = _view(space, rows)
+    tile.c.update(_repeated(tile))
     _set_inputs(run, tile)
     # [feature: initial]
     if not run.z0:

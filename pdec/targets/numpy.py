@@ -22,7 +22,7 @@ from pdec.targets import ghosts, solves
 from pdec.targets.arrays import InPlace
 from pdec.targets.body import LEVEL, Body, Module
 from pdec.targets.inline import Inline
-from pdec.targets.layout import INDENT, call, comment, unpack
+from pdec.targets.layout import INDENT, comment, unpack
 from pdec.targets.reductions import reduce
 from pdec.targets.shared import map_shared
 from pdec.targets.unbroken import Line, widened
@@ -45,7 +45,6 @@ class Function(Body):
         super().__init__(module)
         self.line = line
         self.on_line = False  # whether the statement being written is
-        self._repeated: dict[str, list[str]] = {}
         self._folded: dict[str, list[str]] = {}  # along these axes, and not yet cleared
         self.head = head
         self.doc = doc
@@ -55,8 +54,6 @@ class Function(Body):
     def text(self) -> str:
         """The finished function."""
         unpacked = unpack(self.locals)
-        for lines in self._repeated.values():
-            unpacked += lines
         return "\n".join(
             [self.head, f'{INDENT}"""{self.doc}"""', *unpacked, *self.lines]
         )
@@ -175,16 +172,10 @@ class Function(Body):
         if not (self.on_line and access.index) or set(access.indices) <= {TIME}:
             return super().view(access, running)
         assert self.line is not None
-        home = self.module.home(access.array)
-        if home.startswith("c"):
-            identifier = self.module.names(f"{access.array}~line")
-            tail = f"[{self.line.place('')}]"
-            arguments = self.line.repeat(access)
-            self._repeated[identifier] = call(
-                f"{identifier} = _line", arguments, tail=tail
-            )
-            return identifier
-        mark, value = self.line.view(access, home)
+        mark, value = self.line.view(access, self.module.home(access.array))
+        if not self.module.array(access.array).per_sample:
+            self.line.copies.add(access.array)
+            mark = "line"
         name = f"{access.array}~{mark}" if mark else access.array
         identifier = self.module.names(name)
         self.locals.setdefault(identifier, value)
@@ -212,8 +203,8 @@ def write(
     functions: Sequence[SampleFunction], module: Module, derivation: Derivation
 ) -> Written:
     """Write the functions on tiles of samples."""
-    arranged = bool(module.scratch_ghosts)
-    line = Line(derivation, module.arrays, module.names) if arranged else None
+    lines = Line(derivation, module.arrays, module.names)
+    line = lines if module.scratch_ghosts else None
     texts = []
     for each in functions:
         head = f"def {each.name}{_signature(each.name)}"
@@ -227,7 +218,7 @@ def write(
             ghosts.clear_along(function, name, axes)
         function.add_all(each.statements)
         texts.append(function.text())
-    return Written(texts, [], line.tables() if line else [])
+    return Written(texts, [], lines.tables())
 
 
 def arrange(module: Module, derivation: Derivation) -> None:

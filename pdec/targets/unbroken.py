@@ -1,11 +1,12 @@
 """Statements on a whole tile as one unbroken line of numbers.
 
-    Z = Z_m1 z[x-1] + …   →   np.multiply(Z_m1, z_m1, out=Z)
+    Z = Z_m1 z[x-1] + …   →   np.multiply(Z_m1_line, z_m1, out=Z)
 
 NumPy is three times as fast on such a line as on the rows of cells between ghost cells.
 So the arrays of samples all get the ghost cells of the widest one, and z_m1 is all of
 z's tile, from its first cell to its last, read one place earlier; coefficients are
-repeated for every sample.  What is computed in ghost cells on the way has no effect:
+repeated for every sample.  The driver makes these views once for a tile (``_LINES``).
+What is computed in ghost cells on the way has no effect:
 
 - Ghost cells of a field are filled before a step, or cleared, so that nothing in them
   outlives it; those of what a step makes are filled before they are read elsewhere.
@@ -26,7 +27,7 @@ from pdec.functions import Maximum, Minimum, Select, Step, softplus
 from pdec.statements import Array, Ghost, Map, Role, Statement
 from pdec.symbolic import BATCH, TIME, Access, Equal, IndexValue, accesses
 from pdec.targets.names import Names
-from pdec.targets.views import running_indices, spread
+from pdec.targets.views import running_indices
 
 if TYPE_CHECKING:
     from pdec.derive import Derivation
@@ -90,8 +91,8 @@ class Line:
     ) -> None:
         model = derivation.model
         self.names = names
-        self.places: dict[str, str] = {}
-        self.lines: set[str] = set()
+        self.lines: dict[str, str] = {}  # by key, the array and where the line is in it
+        self.copies: set[str] = set()  # coefficients that are repeated
         fields = [arrays[name] for name in model.fields]
         self.arrays = arrays
         self.solves = bool(derivation.jacobians)  # for arrays in an order of its own
@@ -167,46 +168,39 @@ class Line:
         return sum(by * self.strides[axis] for axis, by in access.offsets.items())
 
     def view(self, access: Access, home: str) -> tuple[str, str]:
-        """A mark for an element's view on the line, and the view."""
+        """A mark for an element's view on the line, and where the view is kept."""
         alone = len(self.axes) == 1
         mark = "_".join(
             f"{'' if alone else axis}{'mp'[by > 0]}{abs(by)}"
             for axis, by in access.offsets.items()
         )
-        return mark, f"{home}.reshape(-1)[{self.place(mark, self.shift(access))}]"
-
-    def place(self, mark: str, shift: int = 0) -> str:
-        """The constant that says where the line begins and ends, so many places off."""
-        name = self.names(f"~AT~{mark}" if mark else "~AT")
-        self.places[name] = (
-            f"slice({self.margin + shift}, {shift - self.margin or None})"
-        )
-        return name
+        base, shift = access.array.partition("~")[0], self.shift(access)
+        key = f"{base} {mark or 'line'}"
+        at = f"slice({self.margin + shift}, {shift - self.margin or None})"
+        self.lines[key] = f'("{base}", {at})'
+        return mark, home.replace(f'"{base}"', f'"{key}"')
 
     def tables(self) -> list[str]:
-        """The constants that say where lines begin and end."""
-        if not self.places:
-            return []
-        remark = "# from a tile's first cell to its last one, and so many cells off"
-        lines = [remark, *(f"{name} = {at}" for name, at in self.places.items())]
-        rows = [f'    "{n}": {self.repeated[n][1]},' for n in sorted(self.lines)]
-        if rows:
-            lines += ["# coefficients that are repeated for every sample of a tile"]
-            lines += ["_LINES: dict[str, tuple[int, ...]] = {", *rows, "}"]
-        return lines
+        """Which lines there are, and the coefficients that are repeated for them."""
+        lines = dict(sorted(self.lines.items()))
+        copies = {name: self._copied(name) for name in sorted(self.copies)}
+        return [
+            "# lines of a tile's arrays: from the first cell to the last, so far off",
+            *_table("_LINES: dict[str, tuple[str, slice]]", lines),
+            "# coefficients that are repeated for lines: beside which array, as what",
+            *_table("_REPEATED: dict[str, tuple[str, tuple[int, ...]]]", copies),
+        ]
 
-    def repeat(self, access: Access) -> list[str]:
-        """What `_line` needs to repeat a coefficient for every sample."""
-        running, shape = self.repeated[access.array]
-        self.lines.add(access.array)
-        home = f'c["{access.array}"]'
-        value = spread(access, self.array(access.array), home, running)
+    def _copied(self, name: str) -> str:
+        """An array with the layout of a coefficient, and its shape beside that."""
+        running, shape = self.repeated[name]
         like = next(
             name
             for name, array in self.arrays.items()
             if self.holds(name) and array.padded_shape == shape
         )
-        return ["c", f'"{access.array}"', value, f'v["{like}"]']
+        own = {axis.name: axis.size for axis in self.array(name).axes}
+        return f'("{like}", {tuple(own.get(index, 1) for index in running)})'
 
     def unfilled(self, statements: Iterable[Statement]) -> dict[str, list[str]]:
         """By field, the axes whose ghost cells hold what the step before left there.
@@ -224,6 +218,11 @@ class Line:
             if left := axes[:-1] if whole else axes:
                 found[name] = left
         return found
+
+
+def _table(head: str, entries: Mapping[str, str]) -> list[str]:
+    rows = [f'    "{name}": {value},' for name, value in entries.items()]
+    return [f"{head} = {{", *rows, "}"] if rows else [f"{head} = {{}}"]
 
 
 def _finite(expr: sympy.Expr) -> bool:

@@ -149,6 +149,8 @@ def _loss_vjp(c: Arrays, v: Arrays, c_bar: Arrays, v_bar: Arrays) -> None:
 # one entry per state field: its padded shape and its cells, after the batch axis
 _STATE = {"z": (130,)}
 _CELLS = {"z": (slice(None), slice(1, -1))}
+_LINES: dict[str, tuple[str, slice]] = {}
+_REPEATED: dict[str, tuple[str, tuple[int, ...]]] = {}
 # work arrays per sample (values and their cotangents or tangents), after the batch axis
 _WORK = {"Z": (128,), "f_Z": (128,), "t0": (128,), "loss": ()}
 # arrays shared by all samples that receive cotangents in a step, and their shapes

@@ -187,6 +187,8 @@ _CELLS = {"z": (slice(None), slice(1, -1), slice(1, -1))}
 _SNAPSHOTS = range(STEPS, STEPS + 1)
 _INPUTS = {"img": (NX + 2, NY + 2)}
 _INPUT_CELLS = {"img": (slice(None), slice(1, -1), slice(1, -1))}
+_LINES: dict[str, tuple[str, slice]] = {}
+_REPEATED: dict[str, tuple[str, tuple[int, ...]]] = {}
 _WORK = {"dimg": (NX, NY), "logits": (3,), "loss": ()}
 _SHARED = {
     "D": (),

@@ -64,6 +64,8 @@ _STATE = {"u": (8,), "w": (8,)}
 _CELLS = {"u": (slice(None), slice(None)), "w": (slice(None), slice(None))}
 _INPUTS: dict[str, tuple[int, ...]] = {}
 _INPUT_CELLS: dict[str, tuple[slice, ...]] = {}
+_LINES: dict[str, tuple[str, slice]] = {}
+_REPEATED: dict[str, tuple[str, tuple[int, ...]]] = {}
 _WORK: dict[str, tuple[int, ...]] = {}
 _SHARED = {"k": (8,), "r": (8,)}
 
