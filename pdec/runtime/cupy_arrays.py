@@ -130,3 +130,12 @@ def _handed_out(values: Any) -> Any:
         return _lib.asarray(value) if numpy and _device_found() else value
 
     return _each(values, change)
+
+
+# [feature: arrays]
+def _row_dots(a: Any, b: Any) -> Any:
+    """Return the sums of products along the last axis, which is NumPy's vecdot."""
+    return _lib.einsum("...x,...x->...", a, b)
+
+
+# [end]

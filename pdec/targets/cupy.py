@@ -260,6 +260,7 @@ def write_arrays(
         _NO_COMMENT.sub(lambda line: _NUMPY.sub("cp.", line[0]), text)
         for text in written.functions
     ]
+    texts = [text.replace("cp.vecdot(", "_row_dots(") for text in texts]  # none there
     why = "as asked" if covers(derivation) else "its steps solve equations"
     return written._replace(
         functions=texts, remark=f"arrays   {why}: array operations of CuPy, no kernels"

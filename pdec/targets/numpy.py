@@ -66,9 +66,28 @@ class Function(Body):
                 self.reads |= {access.array for access in accesses(statement.expr)}
             elif isinstance(statement, Ghost | Fold | Clear):
                 self.reads.add(statement.array)
-        for statement in listed:
-            self.add(statement)
+        for number, statement in enumerate(listed):
+            if not self._is_clear(statement, listed[number + 1 :]):
+                self.add(statement)
         self._clear_folded(list(self._folded))
+
+    def _is_clear(self, statement: Statement, later: Sequence[Statement]) -> bool:
+        """Whether ghost cells to be cleared are zero: emptied once they were folded.
+
+        Those within the line are set with the cells, to what is zero there.
+        """
+        if not (self.line and isinstance(statement, Clear) and statement.ghosts_only):
+            return False
+        own = [s for s in later if s.writes == statement.array]
+        folded = {s.ghost.axis for s in own if isinstance(s, Fold)}
+        axes = self.module.array(statement.array).axes
+        first = own[0] if own else None
+        return (
+            isinstance(first, Map)
+            and not first.accumulate
+            and self.line.takes(first)
+            and folded.issuperset(axis.name for axis in axes if axis.ghosts)
+        )
 
     def add(self, statement: Statement) -> None:
         """Write one statement."""

@@ -1,6 +1,6 @@
-"""Sums over indices: a matrix product, an einsum, or a sum of a scratch array.
+"""Sums over indices: products of matrices or rows, an einsum, or a sum of an array.
 
-Z_0̄ += Σ_{batch, x} Z̄ z     →   np.multiply(Z_bar, z, out=t0), then np.sum of t0
+Z_0̄ += Σ_{batch, x} Z̄ z     →   np.sum of np.vecdot(Z_bar, z), which sums along x
 u = Σ_k A[i, k] v[k, x, y]   →   np.matmul
 """
 
@@ -13,6 +13,7 @@ import sympy
 
 from pdec.statements import Map
 from pdec.symbolic import BATCH, TIME, Access, negative, ordered
+from pdec.targets.arrays import InPlace
 from pdec.targets.body import Body
 from pdec.targets.inline import UNARY, Inline
 from pdec.targets.layout import call
@@ -155,14 +156,16 @@ def _reduce_scratch(body: Body, statement: Map, *, scalar: bool) -> None:
     factor, expr = sympy.S.One, statement.expr
     if not statement.maximum:
         factor, expr = split_scalar(statement.expr)
-    value = body.summand(writer, expr)
+    inner = tuple(i for i in statement.over if i != BATCH)
+    pair = _pair(body, writer, expr) if scalar and inner else None
+    value = pair or body.summand(writer, expr)
     body.lines += writer.lines
     axes = axes_of(running, statement.over)
     if scalar:
         # the cells of one sample in the working precision, the samples in float64
-        inner = tuple(i for i in statement.over if i != BATCH)
-        each = f"np.sum({value}, axis={axes_of(running, inner)})" if inner else value
-        arguments = [each, "dtype=np.float64"]
+        if inner and not pair:
+            value = f"np.sum({value}, axis={axes_of(running, inner)})"
+        arguments = [value, "dtype=np.float64"]
         _deposit(body, statement.target, factor, "np.sum", arguments, add=True)
         return
     name = "np.max" if statement.maximum else "np.sum"
@@ -170,6 +173,25 @@ def _reduce_scratch(body: Body, statement: Map, *, scalar: bool) -> None:
         statement.accumulate or not body.module.array(statement.target.array).per_sample
     )
     _deposit(body, statement.target, factor, name, [value, f"axis={axes}"], add=add)
+
+
+def _pair(body: Body, writer: InPlace, expr: sympy.Expr) -> str | None:
+    """A product as the products of two arrays, summed along their last axis."""
+    factors = sympy.Mul.make_args(expr)
+    whole = [f for f in factors if isinstance(f, Access) and _fills(body, writer, f)]
+    if len(factors) < 2 or not whole:
+        return None
+    rest = expr / whole[0]
+    if writer.operand(rest) is not None and rest not in whole:
+        return None
+    left, right = (body.summand(writer, each) for each in (whole[0], rest))
+    return f"np.vecdot({left}, {right})"
+
+
+def _fills(body: Body, writer: InPlace, access: Access) -> bool:
+    """Whether an array has a number for each of the running indices."""
+    own = tuple(index for index in access.indices if index != TIME)
+    return own == writer.running and body.module.array(access.array).per_sample
 
 
 def _letters(indices: set[str], axes: tuple[str, ...]) -> dict[str, str]:
