@@ -72,7 +72,10 @@ def _suspect(p: Arrays, run: _Run) -> bool:
     # [feature: quick]
     stencil = _stencil(run.c)
     a = np.array([float(a) for a in stencil.values()])
-    return _grows(a.dot(_phases(tuple(stencil), True)), float(_clock(run.c)[0]))
+    phases = _phases(tuple(stencil), True).view(np.float64)
+    # no product of BLAS: its threads would wake up, and be in the way of the run's own
+    symbol = np.einsum("m,mk->k", a, phases).view(np.complex128)
+    return _grows(symbol, float(_clock(run.c)[0]))
     # [end]
     # [feature: not quick]
     watch, seen = _WATCH, {name: run.c[name] for name in p}
