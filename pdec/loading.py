@@ -16,8 +16,8 @@ from pathlib import Path
 from types import ModuleType
 
 from pdec.keeping import keep, module_from, recall, remember
+from pdec.reading.spelling import canonical
 from pdec.source import Source, read
-from pdec.spelling import canonical
 
 
 def load(
