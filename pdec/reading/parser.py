@@ -1,8 +1,8 @@
 """Stage 1, parse: the text of a model → its syntax tree.
 
 Input: a :class:`~pdec.source.Source`.  Output: a :class:`~pdec.reading.tree.Tree`, or
-all the syntax errors of the file at once.  Each logical line is parsed alone with the grammar
-``grammars/npde.lark``:
+all the syntax errors of the file at once.  Each logical line is parsed alone with the
+grammar ``grammars/npde.lark``:
 
     dz/dt = -γ z   →   EvolutionStatement(Name z, Negate(Juxtaposition(Name γ, Name z)))
 
