@@ -17,7 +17,7 @@ from pdec.runtime.generated import (
     _clock,
     _stencil,
 )
-from pdec.runtime.host import _on_host
+from pdec.runtime.host import _handed_out, _on_host
 from pdec.runtime.judging import _inherited
 from pdec.runtime.linearised import _judged
 from pdec.runtime.powers import _perturbed
@@ -31,7 +31,7 @@ from pdec.runtime.watch import _WATCH
 
 def _judge_run(p: Arrays, run: _Run) -> Stability:
     """Work the verdict out, at the largest sample where it depends on the state."""
-    state, inputs = _judged_sample(run)
+    state, inputs = _handed_out(_judged_sample(run))
     return stability(p, state=state, inputs=inputs)
 
 
@@ -93,7 +93,7 @@ def _suspect(p: Arrays, run: _Run) -> bool:
         try:
             with np.errstate(all="ignore"):
                 watch.suspect = _may_grow(run)
-        except np.linalg.LinAlgError:  # a linearisation that is not finite
+        except (ArithmeticError, np.linalg.LinAlgError):  # not finite there
             watch.suspect = True
     return watch.suspect
     # [end]

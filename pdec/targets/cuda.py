@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 import sympy
 
-from pdec.adjoint import BAR
-from pdec.statements import Array, Clear, Map
-from pdec.symbolic import BATCH, accesses, ghosts_of, negative
+from pdec.adjoints.adjoint import BAR
+from pdec.forms.statements import Array, Clear, Map
+from pdec.forms.symbolic import BATCH, accesses, ghosts_of, negative
 from pdec.targets.body import Module
 from pdec.targets.inline import Inline
 from pdec.targets.layout import INDENT, WIDTH

@@ -13,9 +13,9 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from pdec.adjoint import BAR, DOT
-from pdec.statements import Array, Axis, Role, successor
-from pdec.symbolic import BATCH
+from pdec.adjoints.adjoint import BAR, DOT
+from pdec.forms.statements import Array, Axis, Role, successor
+from pdec.forms.symbolic import BATCH
 from pdec.targets.body import split_mark
 from pdec.targets.compiled import Kernel, Kernels
 from pdec.targets.cuda import Threads, laned_sums, phases
