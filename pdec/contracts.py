@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol, TypeVar
 
-from pdec.model import Channel, GridAxis, Typed
+from pdec.forms.model import Channel, GridAxis, Typed
+from pdec.forms.statements import Statement
 from pdec.source import Span
-from pdec.statements import Statement
 
 if TYPE_CHECKING:
     from pdec.derive import Derivation

@@ -39,7 +39,7 @@ from test_matrix import (
 
 import pdec
 from pdec.derive import Derivation
-from pdec.emit import emit
+from pdec.emission.emit import emit
 from pdec.errors import UsageError
 from pdec.pipeline import TARGETS, Compilation, compile_source, derive, module_of
 from pdec.source import Source, from_text, read

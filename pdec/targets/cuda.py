@@ -28,9 +28,9 @@ from dataclasses import replace
 
 import sympy
 
-from pdec.adjoint import BAR
-from pdec.statements import Axis, Clear, Map
-from pdec.symbolic import BATCH, accesses, ghosts_of, negative, runs
+from pdec.adjoints.adjoint import BAR
+from pdec.forms.statements import Axis, Clear, Map
+from pdec.forms.symbolic import BATCH, accesses, ghosts_of, negative, runs
 from pdec.targets.body import Module
 from pdec.targets.inline import Inline
 from pdec.targets.layout import INDENT, WIDTH

@@ -24,9 +24,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pdec.adjoint import BAR
+from pdec.adjoints.adjoint import BAR
 from pdec.contracts import SampleFunction, Target, Written
-from pdec.statements import Role, Statement
+from pdec.forms.statements import Role, Statement
 from pdec.targets import numpy, rings
 from pdec.targets.body import Module
 from pdec.targets.compiled import Kernel

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from pdec.statements import Array
+from pdec.forms.statements import Array
 from pdec.targets.layout import INDENT, WIDTH
 from pdec.targets.nests import Nest, Piece
 

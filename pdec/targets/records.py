@@ -18,9 +18,9 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from pdec.adjoint import BAR, DOT
-from pdec.statements import Axis, Role, successor
-from pdec.symbolic import BATCH
+from pdec.adjoints.adjoint import BAR, DOT
+from pdec.forms.statements import Axis, Role, successor
+from pdec.forms.symbolic import BATCH
 from pdec.targets.body import split_mark
 from pdec.targets.compiled import Kernel, Kernels
 from pdec.targets.cuda import Threads, laned_sums

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from pdec.contracts import SampleFunction
-from pdec.model import GridAxis
-from pdec.statements import Array, Clear, Fold, Ghost, Map, Statement
-from pdec.symbolic import Access, IndexTuple, accesses, ghosts_of
+from pdec.forms.model import GridAxis
+from pdec.forms.statements import Array, Clear, Fold, Ghost, Map, Statement
+from pdec.forms.symbolic import Access, IndexTuple, accesses, ghosts_of
 from pdec.targets.nests import axis_of
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sympy
 
-from pdec.notation import term_key
-from pdec.statements import Array, Map
-from pdec.symbolic import TIME, Access, Constant, IndexValue, indices_of, negative
+from pdec.forms.notation import term_key
+from pdec.forms.statements import Array, Map
+from pdec.forms.symbolic import TIME, Access, Constant, IndexValue, indices_of, negative
 from pdec.targets.body import Body, split_mark
 from pdec.targets.inline import Inline
 from pdec.targets.layout import INDENT, WIDTH, call

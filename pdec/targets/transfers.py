@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 
-from pdec.adjoint import BAR
-from pdec.statements import Array, Role
-from pdec.symbolic import BATCH
+from pdec.adjoints.adjoint import BAR
+from pdec.forms.statements import Array, Role
+from pdec.forms.symbolic import BATCH
 from pdec.targets.layout import INDENT
 from pdec.targets.records import TEAM, Functions, function
 

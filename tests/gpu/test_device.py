@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from comparison import OnHost, compare, growth, point, results
 from test_cupy import EXPLICIT, MODELS, MOST_STEPS
 
-from pdec.emit import emit
+from pdec.emission.emit import emit
 from pdec.pipeline import TARGETS, Compilation, derive, module_of
 from pdec.source import read
 from pdec.targets import cupy as cupy_target
