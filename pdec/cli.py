@@ -21,19 +21,20 @@ from typing import Any
 
 import click
 
-from pdec import __version__, files, records, source, terminal
-from pdec.errors import Diagnostic, PdecError, UsageError
-from pdec.format_command import fmt
-from pdec.options import (
+from pdec import __version__, source
+from pdec.commands import files, records, terminal
+from pdec.commands.format import fmt
+from pdec.commands.options import (
     TARGETS,
     format_option,
     model_path,
     settings_option,
     target_option,
 )
-from pdec.show_command import show
-from pdec.stability_command import parameters, params_option, stability
-from pdec.verify_command import verify
+from pdec.commands.show import show
+from pdec.commands.stability import parameters, params_option, stability
+from pdec.commands.verify import verify
+from pdec.errors import Diagnostic, PdecError, UsageError
 
 OK = 0
 FAILURE = 1
@@ -341,7 +342,7 @@ def _check_one(
     with terminal.spinner(f"checking {model.name}") as progress:
         text = source.read(model)
         from pdec import pipeline
-        from pdec.probe import vanishing_gradients
+        from pdec.commands.probe import vanishing_gradients
 
         compiled = pipeline.compile_source(text, overrides=overrides, progress=progress)
         progress("stability")

@@ -12,11 +12,11 @@ import sympy
 
 from pdec import __version__
 from pdec.derive import Derivation
-from pdec.model import Model
-from pdec.notation import index_letter, latex, names_channels, text
-from pdec.statements import Block, Fold, Ghost, Linear, Map, Solve
-from pdec.symbolic import Access, negative
-from pdec.symbolic import Constant as Symbolic
+from pdec.forms.model import Model
+from pdec.forms.notation import index_letter, latex, names_channels, text
+from pdec.forms.statements import Block, Fold, Ghost, Linear, Map, Solve
+from pdec.forms.symbolic import Access, negative
+from pdec.forms.symbolic import Constant as Symbolic
 
 WIDTH = 86
 

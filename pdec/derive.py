@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pdec.adjoint import Derived, linearise, transpose
-from pdec.implicit import Jacobian, jacobian, solves
-from pdec.model import Model
-from pdec.recover import recovered
-from pdec.stability import StabilityForm, analyse
-from pdec.statements import Array, Block, Program, Role, Statement
-from pdec.symbolic import Access
+from pdec.adjoints.adjoint import Derived, linearise, transpose
+from pdec.adjoints.implicit import Jacobian, jacobian, solves
+from pdec.adjoints.recover import recovered
+from pdec.forms.model import Model
+from pdec.forms.statements import Array, Block, Program, Role, Statement
+from pdec.forms.symbolic import Access
+from pdec.stability.analysis import StabilityForm, analyse
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ without the compiler being imported.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections.abc import Mapping
@@ -16,8 +17,8 @@ from pathlib import Path
 from types import ModuleType
 
 from pdec.keeping import keep, module_from, recall, remember
+from pdec.reading.spelling import canonical
 from pdec.source import Source, read
-from pdec.spelling import canonical
 
 
 def load(
@@ -64,9 +65,14 @@ def load(
 
 def _key(source: Source, options: list[object]) -> str:
     """Return a digest of all that a module's text depends on."""
+    parts = (source.name, source.text, options, _compiler())
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
+
+
+@functools.cache
+def _compiler() -> tuple[object, ...]:
+    """Return what tells one compiler from another: its files, and what it stands on."""
     here = Path(__file__).parent
     files = [*here.rglob("*.py"), *here.rglob("*.pyi"), *here.parent.glob("grammars/*")]
     written = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(files)]
-    packages = [version(name) for name in ("sympy", "lark", "numpy")]
-    parts = (source.name, source.text, options, written, packages)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
+    return (written, *(version(name) for name in ("sympy", "lark", "numpy")))

@@ -13,16 +13,16 @@ from types import ModuleType
 
 from pdec.contracts import Target, discover
 from pdec.derive import Derivation, derive_all
-from pdec.discrete import discretise
-from pdec.emit import emit, summarise
+from pdec.discretisation.discrete import discretise
+from pdec.emission.emit import emit, summarise
 from pdec.errors import Diagnostic, Reporter, UsageError
+from pdec.forms.model import Model
 from pdec.keeping import digest, module_from
-from pdec.model import Model
-from pdec.parser import parse_readable
+from pdec.meaning.resolve import resolve
+from pdec.reading.parser import parse_readable
+from pdec.reading.spelling import canonical
 from pdec.recursion import deep_recursion
-from pdec.resolve import resolve
 from pdec.source import Source
-from pdec.spelling import canonical
 
 TARGETS = discover("pdec.targets", Target)
 Progress = Callable[[str], None]

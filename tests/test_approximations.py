@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 import sympy
 
-from pdec.functions import NUMERIC, Maximum, Minimum, Select, Step, softplus
+from pdec.forms.functions import NUMERIC, Maximum, Minimum, Select, Step, softplus
+from pdec.forms.symbolic import Access
 from pdec.runtime import paste
-from pdec.symbolic import Access
 from pdec.targets.numbers import FUNCTIONS, Numbers
 
 numba = pytest.importorskip("numba")

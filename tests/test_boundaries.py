@@ -18,9 +18,9 @@ import pytest
 from pdec.derivation import as_latex, as_text
 from pdec.derive import Derivation
 from pdec.errors import ModelErrors
+from pdec.forms.statements import Fold, Ghost
 from pdec.pipeline import compile_source, derive, module_of
 from pdec.source import from_text
-from pdec.statements import Fold, Ghost
 from pdec.targets.body import Module
 from pdec.targets.names import Names
 from pdec.targets.numpy import Function

@@ -26,7 +26,7 @@ import pytest
 
 import pdec
 from pdec import cli
-from pdec.memory import memory_of
+from pdec.commands.memory import memory_of
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 23

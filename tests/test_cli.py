@@ -20,7 +20,8 @@ from pathlib import Path
 import pytest
 
 import pdec
-from pdec import cli, files, terminal
+from pdec import cli
+from pdec.commands import files, terminal
 from pdec.errors import Diagnostic, ModelErrors, UsageError
 from pdec.source import Span
 
@@ -109,15 +110,16 @@ def plain_environment(monkeypatch):
 @pytest.fixture
 def pipeline(monkeypatch):
     fake = Pipeline()
-    explain = types.ModuleType("pdec.explain")
+    explain = types.ModuleType("pdec.commands.explain")
     explain.explain = lambda derived, *, latex=False: f"{derived.name} latex={latex}\n"
-    memory = types.ModuleType("pdec.memory")
+    memory = types.ModuleType("pdec.commands.memory")
     table = types.SimpleNamespace(text=lambda: "a table")
     memory.memory_of = lambda module, batch: table
-    found = {"pipeline": fake, "explain": explain, "memory": memory}
-    for name, module in found.items():
-        monkeypatch.setitem(sys.modules, f"pdec.{name}", module)
-        monkeypatch.setattr(pdec, name, module, raising=False)
+    found = [(pdec, fake), (pdec.commands, explain), (pdec.commands, memory)]
+    for package, module in found:
+        name = module.__name__
+        monkeypatch.setitem(sys.modules, name, module)
+        monkeypatch.setattr(package, name.rpartition(".")[2], module, raising=False)
     return fake
 
 

@@ -12,8 +12,8 @@ from itertools import product
 import pytest
 
 from pdec.contracts import Boundary, Scheme, discover
-from pdec.convergence import TOLERANCE, in_space, in_time
 from pdec.source import from_text
+from pdec.verification.convergence import TOLERANCE, in_space, in_time
 
 SCHEMES = discover("pdec.schemes", Scheme)
 BOUNDARIES = discover("pdec.boundaries", Boundary)

@@ -33,7 +33,7 @@ from test_cupy import (
 
 import pdec
 from pdec.cli import main
-from pdec.emit import emit
+from pdec.emission.emit import emit
 from pdec.pipeline import TARGETS, compile_source
 from pdec.source import Source, from_text, read
 

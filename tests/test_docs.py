@@ -34,15 +34,17 @@ import sympy
 from pdec.boundaries import __name__ as BOUNDARIES
 from pdec.contracts import Boundary, Operator, Scheme, discover
 from pdec.derive import Derivation
+from pdec.discretisation.ghosts import ghost_rows
+from pdec.discretisation.stencil import weights
 from pdec.errors import ModelErrors, PdecError
-from pdec.ghosts import ghost_rows
-from pdec.model import Condition, GridAxis, Model
-from pdec.notation import text as written
-from pdec.parser import parse
+from pdec.forms.model import Condition, GridAxis, Model
+from pdec.forms.notation import text as written
+from pdec.forms.statements import Array, Block, Clear, Fold, Ghost, GhostRow, Map
+from pdec.forms.symbolic import Access
+from pdec.meaning.resolve import resolve
 from pdec.pipeline import compile_source, derive, module_of
-from pdec.resolve import resolve
-from pdec.source import Source, Span, from_text
-from pdec.spelling import (
+from pdec.reading.parser import parse
+from pdec.reading.spelling import (
     GREEK,
     RESERVED,
     STATEMENT_WORDS,
@@ -50,9 +52,7 @@ from pdec.spelling import (
     SUPERSCRIPTS,
     canonical,
 )
-from pdec.statements import Array, Block, Clear, Fold, Ghost, GhostRow, Map
-from pdec.stencil import weights
-from pdec.symbolic import Access
+from pdec.source import Source, Span, from_text
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 import random_models
 
-from pdec import cli, layout
+from pdec import cli
 from pdec.errors import ModelErrors
-from pdec.layout import WIDTH, Spelling, format_model
-from pdec.parser import parse
-from pdec.respell import meaning
+from pdec.formatting import layout
+from pdec.formatting.layout import WIDTH, Spelling, format_model
+from pdec.formatting.respell import meaning
+from pdec.reading.parser import parse
 from pdec.source import from_text, read
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,11 +12,11 @@ import random_models
 from limits import time_limit
 
 from pdec.errors import ModelErrors, PdecError
-from pdec.layout import format_model
-from pdec.parser import parse
+from pdec.formatting.layout import format_model
+from pdec.formatting.respell import meaning
+from pdec.meaning.resolve import resolve
 from pdec.pipeline import compile_source, module_of
-from pdec.resolve import resolve
-from pdec.respell import meaning
+from pdec.reading.parser import parse
 from pdec.source import from_text
 
 ROOT = Path(__file__).resolve().parent.parent

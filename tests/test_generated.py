@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from pdec.model import Model
-from pdec.parser import parse
+from pdec.forms.model import Model
+from pdec.meaning.resolve import resolve
 from pdec.pipeline import compile_source
-from pdec.resolve import resolve
+from pdec.reading.parser import parse
 from pdec.source import read
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,8 +10,8 @@ import pytest
 from limits import time_limit
 
 from pdec.errors import PdecError
-from pdec.parser import parse
 from pdec.pipeline import compile_source, module_of
+from pdec.reading.parser import parse
 from pdec.source import from_bytes, from_text
 
 BASE = """\

@@ -17,10 +17,10 @@ import sympy
 from sympy import Abs, Rational, cos, cosh, exp, oo, pi, sin, sqrt
 
 from pdec import pipeline
-from pdec.decay import Undecided
 from pdec.errors import ModelErrors
-from pdec.functions import Maximum, Select
-from pdec.moments import Divergent, line, moment
+from pdec.forms.functions import Maximum, Select
+from pdec.moments.decay import Undecided
+from pdec.moments.moments import Divergent, line, moment
 from pdec.source import from_text, read
 
 r = sympy.Symbol("r", real=True)

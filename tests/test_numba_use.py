@@ -19,7 +19,7 @@ import pytest
 from test_gradients import point_of
 
 import pdec
-from pdec import options
+from pdec.commands import options
 from pdec.errors import UsageError
 from pdec.pipeline import TARGETS, compile_source
 from pdec.source import read

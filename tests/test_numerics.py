@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 import sympy
 
+from pdec.discretisation.stencil import weights
+from pdec.forms.statements import Ghost
 from pdec.pipeline import compile_source, derive, module_of
 from pdec.source import from_text
-from pdec.statements import Ghost
-from pdec.stencil import weights
 
 Array = np.ndarray[Any, Any]
 

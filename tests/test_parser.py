@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from pdec import parser, spelling, tree
 from pdec.errors import Diagnostic, ModelErrors, Reporter, UsageError, render, suggest
-from pdec.parser import RESERVED, parse, parse_expression
+from pdec.reading import parser, spelling, tree
+from pdec.reading.parser import RESERVED, parse, parse_expression
+from pdec.reading.spelling import canonical
 from pdec.source import MAX_BYTES, Source, Span, from_text, read
-from pdec.spelling import canonical
 
 ADR = """\
 # Homogeneous neural advection–diffusion–reaction: three numbers and a bias.

@@ -8,8 +8,9 @@ import re
 
 import pytest
 
-from pdec import cli, explain, pipeline, source
-from pdec.show_command import STAGES
+from pdec import cli, pipeline, source
+from pdec.commands import explain
+from pdec.commands.show import STAGES
 
 EXAMPLES = (
     "adr1d",

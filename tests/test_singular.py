@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from pdec import pipeline
-from pdec.functions import Select
-from pdec.ranges import INF, REAL, End, Fact, Range, Ranges, point
+from pdec.forms.functions import Select
+from pdec.forms.symbolic import Access
+from pdec.meaning.ranges import INF, REAL, End, Fact, Range, Ranges, point
 from pdec.source import Source, read
-from pdec.symbolic import Access
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = """model singular

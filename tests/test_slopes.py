@@ -14,8 +14,8 @@ import pytest
 import sympy
 
 from pdec import derive, pipeline
-from pdec.functions import Maximum, Select, softplus
-from pdec.slope import relation_to_output
+from pdec.adjoints.slope import relation_to_output
+from pdec.forms.functions import Maximum, Select, softplus
 from pdec.source import Source
 
 RECOVERED = "from the stored states"

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pdec.amplification import contractivity
 from pdec.cli import main
 from pdec.contracts import Scheme, discover
 from pdec.pipeline import compile_source, derive, module_of
 from pdec.source import from_text
+from pdec.stability.amplification import contractivity
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Params = dict[str, Array]

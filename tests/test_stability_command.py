@@ -12,7 +12,7 @@ from matplotlib.image import imread
 
 import pdec
 from pdec.cli import main
-from pdec.plane import check_names, plane
+from pdec.commands.plane import check_names, plane
 
 ROOT = Path(__file__).resolve().parent.parent
 ADR = str(ROOT / "examples/adr1d.npde")

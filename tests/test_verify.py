@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pdec import verify
 from pdec.cli import main
-from pdec.convergence import Measured
-from pdec.manufactured import Unsuitable, manufacture
 from pdec.pipeline import Compilation, compile_source, module_of
 from pdec.source import from_text
+from pdec.verification import verify
+from pdec.verification.convergence import Measured
+from pdec.verification.manufactured import Unsuitable, manufacture
 
 MODEL = """grid x[16] on [0, 1) periodic
 field z(x)

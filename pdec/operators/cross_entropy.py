@@ -11,9 +11,9 @@ from __future__ import annotations
 import sympy
 
 from pdec.contracts import Operator, Scope
-from pdec.model import Typed
+from pdec.forms.model import Typed
+from pdec.forms.symbolic import Access, Equal, IndexValue
 from pdec.source import Span
-from pdec.symbolic import Access, Equal, IndexValue
 
 
 def _cross_entropy(arguments: tuple[Typed, ...], scope: Scope, span: Span) -> Typed:

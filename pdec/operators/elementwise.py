@@ -12,8 +12,8 @@ from collections.abc import Callable
 import sympy
 
 from pdec.contracts import Operator, Scope
-from pdec.functions import Maximum, Minimum, Select, softplus
-from pdec.model import Typed
+from pdec.forms.functions import Maximum, Minimum, Select, softplus
+from pdec.forms.model import Typed
 from pdec.source import Span
 
 Function = Callable[..., sympy.Expr]

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sympy
 
 from pdec.contracts import Operator, Scope
-from pdec.model import Typed
+from pdec.forms.model import Typed
+from pdec.forms.symbolic import Contraction, indices_of, rename_indices
 from pdec.source import Span
-from pdec.symbolic import Contraction, indices_of, rename_indices
 
 
 def _vectors(arguments: tuple[Typed, ...], name: str, scope: Scope) -> None:

@@ -11,9 +11,9 @@ import math
 import sympy
 
 from pdec.contracts import Operator, Scope
-from pdec.model import Typed
+from pdec.forms.model import Typed
+from pdec.forms.symbolic import TIME, Constant
 from pdec.source import Span
-from pdec.symbolic import TIME, Constant
 
 
 def _grid_indices(value: Typed, scope: Scope) -> tuple[str, ...]:

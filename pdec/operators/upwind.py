@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sympy
 
-from pdec.calculus import components, one_sided
 from pdec.contracts import Operator, Scope
-from pdec.functions import Maximum, Minimum
-from pdec.model import Typed
+from pdec.forms.functions import Maximum, Minimum
+from pdec.forms.model import Typed
+from pdec.meaning.calculus import components, one_sided
 from pdec.source import Span
 
 

@@ -17,7 +17,7 @@ from pdec.runtime.generated import (
     _clock,
     _stencil,
 )
-from pdec.runtime.host import _on_host
+from pdec.runtime.host import _handed_out, _on_host
 from pdec.runtime.judging import _inherited
 from pdec.runtime.linearised import _judged
 from pdec.runtime.powers import _perturbed
@@ -31,7 +31,7 @@ from pdec.runtime.watch import _WATCH
 
 def _judge_run(p: Arrays, run: _Run) -> Stability:
     """Work the verdict out, at the largest sample where it depends on the state."""
-    state, inputs = _judged_sample(run)
+    state, inputs = _handed_out(_judged_sample(run))
     return stability(p, state=state, inputs=inputs)
 
 
@@ -72,7 +72,10 @@ def _suspect(p: Arrays, run: _Run) -> bool:
     # [feature: quick]
     stencil = _stencil(run.c)
     a = np.array([float(a) for a in stencil.values()])
-    return _grows(a.dot(_phases(tuple(stencil), True)), float(_clock(run.c)[0]))
+    phases = _phases(tuple(stencil), True).view(np.float64)
+    # no product of BLAS: its threads would wake up, and be in the way of the run's own
+    symbol = np.einsum("m,mk->k", a, phases).view(np.complex128)
+    return _grows(symbol, float(_clock(run.c)[0]))
     # [end]
     # [feature: not quick]
     watch, seen = _WATCH, {name: run.c[name] for name in p}
@@ -90,7 +93,7 @@ def _suspect(p: Arrays, run: _Run) -> bool:
         try:
             with np.errstate(all="ignore"):
                 watch.suspect = _may_grow(run)
-        except np.linalg.LinAlgError:  # a linearisation that is not finite
+        except (ArithmeticError, np.linalg.LinAlgError):  # not finite there
             watch.suspect = True
     return watch.suspect
     # [end]

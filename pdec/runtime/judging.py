@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -84,7 +84,8 @@ def _verdict(found: _Linearised, h: float, most: int) -> _Verdict:
     # [feature: not quick]
     whole = _dense(found, 256) if step == 0.0 else None
     if whole is not None and whole[1]:
-        growth = growth._replace(own=h * _fastest(whole[0], found.slopes))
+        own = max(_fastest(whole[0], s) for s in set(found.slopes))
+        growth = growth._replace(own=h * own)
         verdict = verdict._replace(growth=growth)
     if contractive:
         return verdict._replace(numerical="stable", basis="certificate")
@@ -92,7 +93,7 @@ def _verdict(found: _Linearised, h: float, most: int) -> _Verdict:
     if dense is not None:
         A = dense[0][None]
         transient, beyond = _beyond(A, found.slopes, h)
-        lasting = _flag(_endless(A, found.slopes, h) - ENDLESS)
+        lasting = _flag(_endless(A, found.slopes, h, {}) - ENDLESS)
         powers = max(_worst(beyond), lasting, key=FLAGS.index)
         # steps that differ may cure what others broke; it still was broken
         strict = powers == "marginal" or found.times > 1 or found.modes.exact
@@ -147,39 +148,42 @@ def _modes_decide(found: _Linearised) -> bool:
 
 
 # [feature: not quick]
-def _lasting(A: Array, slopes: tuple[float, float], h: float) -> bool:
+_Rates: TypeAlias = dict[float, float]  # the equation's own growth, by slope
+
+
+def _lasting(A: Array, slopes: tuple[float, float], h: float, own: _Rates) -> bool:
     """Tell whether a run, and a longer one, stays small: no growth is left."""
     if _beyond(A, slopes, h)[1] > math.log(2.0):
         return False
-    return _endless(A, slopes, h) <= ENDLESS
+    return _endless(A, slopes, h, own) <= ENDLESS
 
 
-def _endless(A: Array, slopes: tuple[float, float], h: float) -> float:
+def _endless(A: Array, slopes: tuple[float, float], h: float, own: _Rates) -> float:
     """Return ln of a step's growth that never ends, beyond the equation's own.
 
-    0 where the steps differ: there is no run but the model's.
+    0 where the steps differ: there is no run but the model's. own keeps what does not
+    depend on h.
     """
     found = 0.0
     for s in dict.fromkeys(slopes if A.shape[1] == 1 else ()):
         lasting = _without_end(_step_matrix(_rates_of(A[:, 0], s), h), 24)
         if lasting > ENDLESS:
-            lasting -= max(h * _fastest(A[:, 0], (s, s)), 0.0)
+            if s not in own:
+                own[s] = _fastest(A[:, 0], s)
+            lasting -= max(h * own[s], 0.0)
         found = max(found, lasting)
     return found
 
 
-def _fastest(A: Array, slopes: tuple[float, float]) -> float:
-    """Return the largest rate at which the equation grows, 0 where it is noise."""
-    rates = []
-    for s in dict.fromkeys(slopes):
-        J = _rates_of(A, s)
-        # [feature: matrix]
-        J = _whole(J)
-        # [end]
-        own, parts = _exponentials(J[:, None])
-        rate = _without_end(own[:, 0], 34)
-        rates.append(parts * rate if abs(rate) > 1e-10 else 0.0)
-    return max(rates)
+def _fastest(A: Array, slope: float) -> float:
+    """Return the rate at which the equation grows, 0 where it is noise."""
+    J = _rates_of(A, slope)
+    # [feature: matrix]
+    J = _whole(J)
+    # [end]
+    own, parts = _exponentials(J[:, None])
+    rate = _without_end(own[:, 0], 34)
+    return parts * rate if abs(rate) > 1e-10 else 0.0
 
 
 # [end]
@@ -197,26 +201,27 @@ def _largest_step(found: _Linearised, verdict: _Verdict) -> float:
     if A is None:
         return max(frozen, verdict.proven) if verdict.contractive else frozen
 
+    own: _Rates = {}
     low, high = 0.0, frozen
     strict = found.modes.exact or found.times > 1
     if strict and not math.isinf(frozen):  # no wave, or none in any step, may grow
-        if frozen == 0.0 or _lasting(A, found.slopes, frozen * (1.0 - 1e-9)):
+        if frozen == 0.0 or _lasting(A, found.slopes, frozen * (1.0 - 1e-9), own):
             return frozen
     elif high == 0.0 or math.isinf(high):
         high = 1.0 / (1.0 + float(np.abs(A).sum(axis=-1).max()))
     for _ in range(8):  # up from there, or down
-        if not _lasting(A, found.slopes, high):
+        if not _lasting(A, found.slopes, high, own):
             break
         low, high = high, 4.0 * high
     else:
         return math.inf
     if low == 0.0:
         low = 1e-3 * high
-        if not _lasting(A, found.slopes, low):
+        if not _lasting(A, found.slopes, low, own):
             return 0.0
     for _ in range(12):
         middle = math.sqrt(low * high)
-        lasts = _lasting(A, found.slopes, middle)
+        lasts = _lasting(A, found.slopes, middle, own)
         low, high = (middle, high) if lasts else (low, middle)
     return low
     # [end]

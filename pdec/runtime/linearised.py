@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pdec.runtime.certificates import _layer_rows, _walled_rows
-from pdec.runtime.checks import _by_name, _check_inputs, _check_state, _Run
+from pdec.runtime.checks import _by_name, _Run
 from pdec.runtime.generated import (
     _AXES,
     _EVERYWHERE,
@@ -95,6 +95,9 @@ def _judged(c: Arrays, state: State, inputs: Mapping[str, Array] | None) -> _Lin
     slopes, rigorous, exact = (1.0, 1.0), _EVERYWHERE, uniform and periodic
     about = "" if rigorous else about
     # [end]
+    if not all(np.isfinite(a).all() for a in [*rows.values(), np.array(slopes)]):
+        about = about or "these parameters"
+        raise ArithmeticError(f"{MODEL.name}: not finite where linearised, at {about}")
     modes = _modes_of(rows, slopes, exact)
     return _Linearised(
         rows, walled, modes, slopes, rigorous, about, times, ordered, within, complete
@@ -124,14 +127,9 @@ def _samples(
     """Return what each sample's state is, and with its inputs: zero if not given."""
     about = "the state given" if state is not None else "a state of zeros"
     fields = {n: np.zeros((1, *x.shape)) for n, x in MODEL.fields.items()}
-    double = np.dtype(np.float64)
     if state is not None:
         fields = _by_name(state, MODEL.fields, "state")
-        fields = _handed_out({name: _doubled(z) for name, z in fields.items()})
-        fields = _on_host(_check_state(fields, "state", double, None))
-    given = {n: np.zeros(x.shape) for n, x in MODEL.inputs.items()}
-    given |= {name: _doubled(x) for name, x in (inputs or {}).items()}
-    given = _on_host(_check_inputs(_handed_out(given), "inputs", double))
+    given = {n: np.zeros(x.shape) for n, x in MODEL.inputs.items()} | dict(inputs or {})
     batched = {n for n, x in MODEL.inputs.items() if given[n].ndim > len(x.shape)}
     count = max([len(z) for z in fields.values()] + [len(given[n]) for n in batched])
     found = [
@@ -149,12 +147,6 @@ def _samples(
             z |= {n: first[0] for n, first in _on_host(_first_state(run)).items()}
     # [end]
     return about, found
-
-
-def _doubled(value: Any) -> Any:
-    """Return an array of numbers in float64, anything else as it is."""
-    single = isinstance(value, np.ndarray) and value.dtype == np.float32
-    return value.astype(np.float64) if single else value
 
 
 # [feature: not quick]

@@ -207,5 +207,5 @@ def _stable_at(p: Arrays, h: float) -> bool:
             _coefficients(c)
             found = _judged(c, None, None)
             return found.rigorous and _verdict(found, h, 48).numerical == "stable"
-    except np.linalg.LinAlgError:  # the model divides by what was tried
+    except (ArithmeticError, np.linalg.LinAlgError):  # it divides by what was tried
         return False

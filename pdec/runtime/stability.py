@@ -9,7 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from pdec.runtime.checks import _check_params, _common_dtype, _step_given
+from pdec.runtime.checks import (
+    _by_name,
+    _check_inputs,
+    _check_params,
+    _check_state,
+    _common_dtype,
+    _step_given,
+)
 from pdec.runtime.generated import (
     _QUANTITY,
     _SLOPES,
@@ -17,7 +24,7 @@ from pdec.runtime.generated import (
     _clock,
     _coefficients,
 )
-from pdec.runtime.host import _on_host
+from pdec.runtime.host import _handed_out, _on_host
 from pdec.runtime.judging import (
     LARGE,
     SMALL,
@@ -170,7 +177,7 @@ def stability(
     it: by default zero. With run=True the matrices of the steps are multiplied, which
     decides where there is no exact result and no certificate.
     """
-    state, inputs = _on_host(state), _on_host(inputs)
+    state, inputs = _checked_on_host(state, inputs)
     # [feature: quick]
     checked, _, h, found = _linearised_at(p, omega, state, inputs)
     with np.errstate(all="ignore"):
@@ -201,11 +208,26 @@ def _linearised_at(
     with np.errstate(all="ignore"):
         _coefficients(c)
         found = _judged(c, state, inputs)
-    finite = np.isfinite(found.modes.matrix).all() and np.isfinite(found.slopes).all()
-    if not finite:
-        about = found.about or "these parameters"
-        raise ArithmeticError(f"{MODEL.name}: not finite where linearised, at {about}")
     return checked, c, float(_clock(c)[0]) if h is None else h, found
+
+
+def _checked_on_host(
+    state: State, inputs: Mapping[str, Array] | None
+) -> tuple[State, Arrays]:
+    """Return the state by name, if one is given, and the inputs, as NumPy's float64."""
+    double = np.dtype(np.float64)
+
+    def doubled(x: Any) -> Any:
+        return x.astype(double) if getattr(x, "dtype", None) == "float32" else x
+
+    if state is not None:
+        fields = _by_name(state, MODEL.fields, "state")
+        fields = {name: doubled(z) for name, z in fields.items()}
+        state = _on_host(_check_state(fields, "state", double, None))
+    given = {name: doubled(x) for name, x in (inputs or {}).items()}
+    zeros = _handed_out({name: np.zeros(x.shape) for name, x in MODEL.inputs.items()})
+    checked = _check_inputs(zeros | given, "inputs", double)
+    return state, _on_host({name: checked[name] for name in given})
 
 
 @dataclass(frozen=True)
@@ -231,7 +253,7 @@ def amplification(
     inputs: Mapping[str, Array] | None = None,
 ) -> Amplification:
     """Return |G| of all waves; the arguments are those of stability."""
-    _, _, h, found = _linearised_at(p, omega, _on_host(state), _on_host(inputs))
+    _, _, h, found = _linearised_at(p, omega, *_checked_on_host(state, inputs))
     modes = found.modes
     sizes, growth = zip(
         *(

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 
 import sympy
 
-from pdec.functions import Select, Step, softplus
-from pdec.notation import factor_key, term_key
-from pdec.symbolic import Access, IndexValue, negative
+from pdec.forms.functions import Select, Step, softplus
+from pdec.forms.notation import factor_key, term_key
+from pdec.forms.symbolic import Access, IndexValue, negative
 from pdec.targets.inline import UFUNCS, UNARY, Inline
 from pdec.targets.layout import call
 

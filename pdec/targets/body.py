@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 
 import sympy
 
-from pdec.adjoint import BAR, DOT
-from pdec.statements import Array, Axis, Map, Role
-from pdec.symbolic import BATCH, TIME, Access, Constant, IndexValue, accesses
+from pdec.adjoints.adjoint import BAR, DOT
+from pdec.forms.statements import Array, Axis, Map, Role
+from pdec.forms.symbolic import BATCH, TIME, Access, Constant, IndexValue, accesses
 from pdec.targets.arrays import InPlace
 from pdec.targets.inline import Inline
 from pdec.targets.layout import call

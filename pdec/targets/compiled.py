@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from pdec.adjoint import BAR
-from pdec.statements import Array, Axis, Role, successor
-from pdec.symbolic import TIME
+from pdec.adjoints.adjoint import BAR
+from pdec.forms.statements import Array, Axis, Role, successor
+from pdec.forms.symbolic import TIME
 from pdec.targets.body import MARKS, Module, split_mark
 from pdec.targets.layout import INDENT, call, unpack
 from pdec.targets.loops import Loops

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from pdec.adjoint import BAR, DOT
-from pdec.statements import Role
-from pdec.symbolic import BATCH
+from pdec.adjoints.adjoint import BAR, DOT
+from pdec.forms.statements import Role
+from pdec.forms.symbolic import BATCH
 from pdec.targets.body import split_mark
 from pdec.targets.compiled import Kernels
 from pdec.targets.layout import INDENT

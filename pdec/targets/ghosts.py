@@ -11,8 +11,8 @@ from collections.abc import Collection
 
 import sympy
 
-from pdec.statements import Clear, Fold, Ghost
-from pdec.symbolic import Access, negative
+from pdec.forms.statements import Clear, Fold, Ghost
+from pdec.forms.symbolic import Access, negative
 from pdec.targets.body import Body
 from pdec.targets.inline import PRODUCT, Inline
 from pdec.targets.layout import INDENT, add_up, assign

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import sympy
 
-from pdec.functions import Maximum, Minimum, Select, Step, softplus
-from pdec.notation import factor_key, term_key
-from pdec.symbolic import Access, Constant, Equal, IndexValue, negative
+from pdec.forms.functions import Maximum, Minimum, Select, Step, softplus
+from pdec.forms.notation import factor_key, term_key
+from pdec.forms.symbolic import Access, Constant, Equal, IndexValue, negative
 
 Reference = Callable[[sympy.Symbol], str]
 SUM, PRODUCT, UNARY, POWER = 1, 2, 3, 4

@@ -15,8 +15,8 @@ from dataclasses import replace
 
 import sympy
 
-from pdec.statements import Axis, Clear, Map, Role
-from pdec.symbolic import (
+from pdec.forms.statements import Axis, Clear, Map, Role
+from pdec.forms.symbolic import (
     BATCH,
     TIME,
     Access,

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field, replace
 
 import sympy
 
-from pdec.adjoint import BAR, DOT
-from pdec.functions import Select
-from pdec.statements import Array, Clear, Fold, Ghost, Map, Role
-from pdec.symbolic import BATCH, TIME, Access, IndexValue, accesses, ordered
+from pdec.adjoints.adjoint import BAR, DOT
+from pdec.forms.functions import Select
+from pdec.forms.statements import Array, Clear, Fold, Ghost, Map, Role
+from pdec.forms.symbolic import BATCH, TIME, Access, IndexValue, accesses, ordered
 from pdec.targets.body import split_mark
 from pdec.targets.vectors import Call, Copy, Handover, Part
 

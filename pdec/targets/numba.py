@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pdec.contracts import SampleFunction, Target, Written
-from pdec.statements import Array, Ghost, Statement
-from pdec.symbolic import BATCH
+from pdec.forms.statements import Array, Ghost, Statement
+from pdec.forms.symbolic import BATCH
 from pdec.targets.body import MARKS, Module
 from pdec.targets.compiled import BESIDE, VECTOR, Kernel, Kernels
 from pdec.targets.copies import copies

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sympy
 
-from pdec.functions import Maximum, Minimum, Select, Step, softplus
-from pdec.notation import factor_key
-from pdec.symbolic import Access, Constant, Equal, IndexValue, negative
+from pdec.forms.functions import Maximum, Minimum, Select, Step, softplus
+from pdec.forms.notation import factor_key
+from pdec.forms.symbolic import Access, Constant, Equal, IndexValue, negative
 from pdec.targets.body import LEVEL
 from pdec.targets.inline import POWER, PRODUCT, SUM, UNARY, Inline
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import sympy
 
 from pdec.contracts import SampleFunction, Target, Written
-from pdec.statements import Clear, Fold, Ghost, Linear, Map, Solve, Statement
-from pdec.symbolic import TIME, Access, Constant, accesses, negative
+from pdec.forms.statements import Clear, Fold, Ghost, Linear, Map, Solve, Statement
+from pdec.forms.symbolic import TIME, Access, Constant, accesses, negative
 from pdec.targets import ghosts, solves
 from pdec.targets.arrays import InPlace
 from pdec.targets.body import LEVEL, Body, Module

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import sympy
 
-from pdec.statements import Array, Map
-from pdec.symbolic import BATCH, TIME, Access, IndexValue
+from pdec.forms.statements import Array, Map
+from pdec.forms.symbolic import BATCH, TIME, Access, IndexValue
 
 Product = tuple[sympy.Expr, Access, Access | None]
 

@@ -9,8 +9,8 @@ import math
 
 import sympy
 
-from pdec.functions import Maximum, Minimum, Select, Step, softplus
-from pdec.symbolic import Equal, negative
+from pdec.forms.functions import Maximum, Minimum, Select, Step, softplus
+from pdec.forms.symbolic import Equal, negative
 from pdec.targets.inline import POWER, SUM, Inline
 from pdec.targets.numbers import ATOM, CHOICE, Numbers, constant
 

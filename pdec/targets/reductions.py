@@ -11,8 +11,8 @@ from functools import partial
 
 import sympy
 
-from pdec.statements import Map
-from pdec.symbolic import BATCH, TIME, Access, negative, ordered
+from pdec.forms.statements import Map
+from pdec.forms.symbolic import BATCH, TIME, Access, negative, ordered
 from pdec.targets.arrays import InPlace
 from pdec.targets.body import Body
 from pdec.targets.inline import UNARY, Inline

@@ -7,7 +7,7 @@ its adjoint                 →  _solve_adjoint("z_next", n, c, v, v_bar)
 
 from __future__ import annotations
 
-from pdec.statements import Linear, Solve
+from pdec.forms.statements import Linear, Solve
 from pdec.targets.layout import INDENT
 
 

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING
 
 import sympy
 
-from pdec.functions import Maximum, Minimum, Select, Step, softplus
-from pdec.statements import Array, Ghost, Map, Role, Statement
-from pdec.symbolic import BATCH, TIME, Access, Equal, IndexValue, accesses
+from pdec.forms.functions import Maximum, Minimum, Select, Step, softplus
+from pdec.forms.statements import Array, Ghost, Map, Role, Statement
+from pdec.forms.symbolic import BATCH, TIME, Access, Equal, IndexValue, accesses
 from pdec.targets.names import Names
 from pdec.targets.views import running_indices
 

@@ -17,14 +17,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pdec.adjoint import DOT
-from pdec.statements import Linear, Origin, Solve, Statement
-from pdec.symbolic import BATCH
+from pdec.adjoints.adjoint import DOT
+from pdec.forms.statements import Linear, Origin, Solve, Statement
+from pdec.forms.symbolic import BATCH
 from pdec.targets.layout import INDENT, call, comment
 from pdec.targets.solves import residual_name
 
 if TYPE_CHECKING:
-    from pdec.implicit import Jacobian
+    from pdec.adjoints.implicit import Jacobian
     from pdec.targets.loops import Loops
 
 UNKNOWNS, RESIDUAL = "unknowns", "residual"

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pdec.statements import Array, Axis
-from pdec.symbolic import TIME, Access, ghosts_of, ordered
+from pdec.forms.statements import Array, Axis
+from pdec.forms.symbolic import TIME, Access, ghosts_of, ordered
 
 
 def cells(axis: Axis, offset: int = 0) -> str:

@@ -1,0 +1,1 @@
+"""The commands of `pdec`: options, output, pictures and progress."""

@@ -1,0 +1,1 @@
+"""Stage 8, Derivation to the text of a module: mathematics, tables, verdict."""

@@ -1,0 +1,1 @@
+"""Tree to text in the canonical layout: what `pdec format` writes."""

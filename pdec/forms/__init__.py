@@ -1,0 +1,1 @@
+"""What the stages hand on: symbols, statements, models, and how people read them."""

@@ -1,0 +1,1 @@
+"""Moments of convolution kernels: exact where SymPy finds them, else by quadrature."""

@@ -1,0 +1,1 @@
+"""Stage 6, Program to what decides on ω: amplification, stencils and slopes."""

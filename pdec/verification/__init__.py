@@ -1,0 +1,1 @@
+"""What a model promises, measured: orders of convergence and gradients."""

@@ -1,0 +1,258 @@
+"""Orders of convergence of a model, measured against a manufactured solution.
+
+    source  →  in_time(source, …), in_space(source, …)  →  Measured(order, expected)
+
+In time: three runs on one grid with Δt, Δt/2 and Δt/4, whose differences d and d' have
+the ratio 2^p.  In space: a solution that rests, so that only the stencils move it, on
+grids with N and 4N/3 cells, whose errors have the ratio (4/3)^p.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import sympy
+from numpy.typing import NDArray
+
+from pdec.derive import derive_all
+from pdec.discretisation.discrete import discretise
+from pdec.discretisation.stages import scheme_of
+from pdec.emission.emit import emit
+from pdec.errors import Reporter
+from pdec.forms.model import Model
+from pdec.forms.symbolic import NOW, Access, IndexValue, Partial
+from pdec.meaning.resolve import resolve
+from pdec.moments.quadrature import sample
+from pdec.pipeline import TARGETS, Compilation, module_of
+from pdec.reading.parser import parse_readable
+from pdec.recursion import deep_recursion
+from pdec.source import Source
+from pdec.verification.manufactured import (
+    Manufactured,
+    Unsuitable,
+    clocked,
+    manufacture,
+    order_in_space,
+)
+
+Array = NDArray[np.float64]
+State = dict[str, Array]
+
+TOLERANCE = 0.1
+_CELLS = {1: 48, 2: 30, 3: 18}  # of the coarsest grid along an axis, by axes
+_FINER = 4 / 3
+_TIMES = (40.0, 10.0, 2.5)  # of the runs on grids, in units of the fastest rate
+_SMALL = 0.01  # an error beside z_m of size 1
+_HIGH_ORDER = "rk4"  # for grids: the time is to add nothing
+_ROUNDING = 1e-11
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """An observed order of convergence, what theory says, and the errors behind it."""
+
+    order: float
+    expected: int
+    errors: tuple[float, ...]
+
+    @property
+    def deviation(self) -> float:
+        """How far the order is from theory; inf where it could not be had."""
+        found = abs(self.order - self.expected)
+        return found if math.isfinite(found) else math.inf
+
+
+def in_time(source: Source, target: str, settings: Mapping[str, float]) -> Measured:
+    """The order in Δt of the model's own scheme."""
+    scheme = scheme_of(_model(source, settings))
+    if scheme.steady:
+        raise Unsuitable("its scheme looks for an equilibrium, which has no time")
+    rate = _fastest(_made(source, settings), target)
+    ends = []
+    for halvings in range(3):
+        # a low order shows late, a high one drowns in rounding
+        pieces = 2 ** (halvings + max(0, 3 - scheme.order))
+        made = _made(source, settings, steps=24 * pieces, pace=0.5 * rate)
+        ends.append(_run(made, target, scheme.name, 2.4 / rate)[0])
+    first, second = (_distance(a, b) for a, b in pairwise(ends))
+    order = math.log2(first / second) if first * second > 0.0 else math.nan
+    exact = _run(made, target, _HIGH_ORDER, 2.4 / rate)[0]
+    left = second / (2.0**scheme.order - 1.0)  # what the finest run is still off by
+    if _distance(ends[-1], exact) > 3.0 * left + _ROUNDING:
+        order = math.nan  # it converges, but not to the solution of the equation
+    return Measured(order, scheme.order, (first, second))
+
+
+def in_space(source: Source, target: str, settings: Mapping[str, float]) -> Measured:
+    """The order in Δx of the model's stencils and walls."""
+    coarse = _made(source, settings)
+    expected = order_in_space(coarse.model)
+    if not expected:
+        raise Unsuitable("its equation has no derivatives along the grid")
+    rate, highest = _fastest(coarse, target), _highest_derivative(coarse.model)
+    for time in _TIMES:
+        errors = []
+        for finer in (1.0, _FINER):
+            steps = math.ceil(time * finer**highest)
+            made = _made(source, settings, steps=steps, finer=finer)
+            zT, z0 = _run(made, target, _HIGH_ORDER, time / rate)
+            errors.append(_distance(zT, z0))
+        if errors[0] <= _SMALL:
+            break  # else the equation lets errors grow: a shorter run
+    ratio = errors[0] / errors[1] if errors[1] > 0.0 else math.nan
+    order = math.log(ratio) / math.log(_FINER)
+    return Measured(order, expected, tuple(errors))
+
+
+# --- models --------------------------------------------------------------------------
+
+
+def _model(source: Source, overrides: Mapping[str, float]) -> Model:
+    reporter = Reporter(source)
+    tree = parse_readable(source, reporter)
+    with deep_recursion(source):
+        return resolve(tree, source, overrides, reporter)
+
+
+def _made(
+    source: Source,
+    settings: Mapping[str, float],
+    *,
+    steps: int = 0,
+    pace: float = 0.0,
+    finer: float = 1.0,
+) -> Manufactured:
+    """The manufactured model on a coarse grid, refined by a factor."""
+    plain = _model(source, settings)
+    cells = round(_CELLS.get(len(plain.axes), 1) * finer)
+    sizes = dict.fromkeys(plain.axes, cells) | {"steps": steps or plain.steps}
+    return manufacture(_model(source, {**settings, **sizes}), pace)
+
+
+def _highest_derivative(model: Model) -> int:
+    """By which power of 1/Δx the fastest rate grows."""
+    orders = [0]
+    for value in model.evolution.values():
+        for derivative in value.expr.atoms(Partial):
+            inner = derivative.args[0].atoms(Partial)
+            orders.append(sum(int(p.args[2]) for p in (derivative, *inner)))
+    return max(orders)
+
+
+def _compiled(model: Model, target: str) -> ModuleType:
+    with deep_recursion(model.source):
+        derivation = derive_all(model, discretise(model))
+        text = emit(derivation, target=TARGETS[target], options={})
+    return module_of(Compilation(derivation, text, ""))
+
+
+# --- runs ----------------------------------------------------------------------------
+
+
+def _fastest(made: Manufactured, target: str) -> float:
+    """The largest |eigenvalue| of ∂F/∂z at the solution, by power iteration."""
+    single = replace(clocked(made.model, scheme="euler", dt=1.0), steps=1)
+    module = _compiled(single, target)
+    given = _arguments(module, made)
+    rng = np.random.default_rng(0)
+    v = {n: rng.standard_normal(z.shape) for n, z in given["z0"].items()}
+    sizes = []
+    for _ in range(40):
+        after = _by_name(module.jvp(**_packed(given), dz0=_pack(v)), v)
+        v = {n: after[n] - x for n, x in v.items()}
+        sizes.append(math.sqrt(sum(float(np.vdot(x, x)) for x in v.values())))
+        if not math.isfinite(sizes[-1]):
+            raise Unsuitable("its right-hand side is not finite there")
+        if sizes[-1] == 0.0:
+            return 1.0
+        v = {n: x / sizes[-1] for n, x in v.items()}
+    # the mean of several, because in a wave two fields take turns
+    size = math.exp(sum(map(math.log, sizes[-20:])) / 20.0)
+    return max(1.2 * size, 1.0)
+
+
+def _run(
+    made: Manufactured, target: str, scheme: str, time: float
+) -> tuple[State, State]:
+    """The state at the end of a run over a time, and that at its beginning."""
+    dt = time / made.model.steps
+    module = _compiled(clocked(made.model, scheme=scheme, dt=dt), target)
+    given = _arguments(module, made)
+    with np.errstate(all="ignore"):
+        zT = module.forward(**_packed(given), check="off")
+    return _by_name(zT, given["z0"]), given["z0"]
+
+
+def _arguments(module: ModuleType, made: Manufactured) -> dict[str, Any]:
+    """Parameters, initial state and inputs of the manufactured run."""
+    params = module.init_params(0, np.float64)
+    for name, value in params.items():
+        variable = module.MODEL.params[name]
+        if made.given[name] is not sympy.nan:
+            params[name] = _sampled(made.given[name], made.model, variable)
+        elif variable.init[0] == "normal":
+            params[name] = _well_posed(value, variable)
+    inputs = {
+        name: _sampled(made.given[name], made.model, variable)
+        for name, variable in module.MODEL.inputs.items()
+    }
+    z0 = {
+        name: _sampled(expr, made.model, module.MODEL.fields[name])[None]
+        for name, expr in made.solution.items()
+    }
+    return {"p": params, "z0": z0, "inputs": inputs}
+
+
+def _well_posed(value: Array, variable: Any) -> Array:
+    """A positive matrix in place of a random one, which could be a diffusion of -1."""
+    *_, rows, columns = (1, 1, *value.shape)
+    if rows != columns or "t" in variable.axes[-2:]:
+        return value
+    s = np.sin(1.0 + np.arange(rows))
+    _, mean, deviation = variable.init
+    size = 0.5 * (abs(mean) + deviation)
+    return np.broadcast_to(size * (np.eye(rows) + 0.2 * np.outer(s, s)), value.shape)
+
+
+def _sampled(expr: sympy.Expr, model: Model, variable: Any) -> Array:
+    """The values of an expression at t = 0 on the axes of an array of the module."""
+    points: dict[sympy.Symbol, Any] = {NOW: np.asarray(0.0)}
+    channel = 0
+    for place, (axis, size) in enumerate(
+        zip(variable.axes, variable.shape, strict=True)
+    ):
+        behind = (1,) * (len(variable.shape) - place - 1)
+        index = np.arange(size, dtype=float).reshape(size, *behind)
+        if axis in model.axes:
+            grid = model.axes[axis]
+            low = grid.low + (0.0 if grid.periodic else 0.5 * grid.spacing)
+            points[Access(axis, ((axis, 0),))] = low + grid.spacing * index
+        elif axis != "t":
+            points[IndexValue(f"i{channel}")] = index
+            channel += 1
+    values = np.asarray(sample(expr, points), np.float64)
+    return np.broadcast_to(values, variable.shape).copy()
+
+
+def _packed(given: dict[str, Any]) -> dict[str, Any]:
+    return {**given, "z0": _pack(given["z0"])}
+
+
+def _pack(state: State) -> Any:
+    return next(iter(state.values())) if len(state) == 1 else state
+
+
+def _by_name(value: Any, like: State) -> State:
+    return value if isinstance(value, dict) else {next(iter(like)): value}
+
+
+def _distance(a: State, b: State) -> float:
+    """The root of the mean square of all differences."""
+    squares = [np.mean((a[name] - b[name]) ** 2) for name in a]
+    return math.sqrt(float(np.mean(squares)))
