@@ -285,6 +285,23 @@ def test_memory_is_that_of_the_states_kept(deep: ModuleType) -> None:
         assert part <= 1.02 * whole * (states + rest) / (401 + 2)
 
 
+@pytest.mark.parametrize("name", [*MODELS, "forced", "smooth", "definitions"])
+def test_buffers_are_kept_and_what_is_in_them_does_not_matter(name: str) -> None:
+    """A run that went wrong may leave anything behind."""
+    module = loaded(name)
+    given = case(module)
+
+    def kept() -> list[Any]:
+        (spaces,) = module._kept.values()
+        return [a for s in sum(spaces, []) for a in (*s.states.values(), *s.v.values())]
+
+    expected, before = gradients(module, given), kept()
+    for array in before:
+        array[...] = np.nan
+    assert same_bits(gradients(module, given), expected)
+    assert {*map(id, kept())} == {*map(id, before)}
+
+
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", ["deep", "digits"])
 def test_the_table_tells_what_is_allocated(name: str, deep: ModuleType) -> None:

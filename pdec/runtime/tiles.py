@@ -83,10 +83,22 @@ def _over_tiles(
 
     def spaces() -> list[_Workspace]:
         used.append(free.pop() if free else [_workspace(run, n) for n in levels])
-        return [_Workspace(run.c, each.states, each.v) for each in used[-1]]
+        return [_cleared(each, run.c) for each in used[-1]]
 
     _each_tile(run.batch, size, spaces, lambda rows, own: work(rows, *own), fold)
     _kept[kind] = used[: _KEPT_BYTES // sum(space.bytes for space in used[0])]
+
+
+def _cleared(space: _Workspace, c: Arrays) -> _Workspace:
+    """Return buffers for a call, with nothing but cells of states in them."""
+    for a in space.v.values():
+        a[...] = 0.0
+    for name, (_, *cells) in _CELLS.items():
+        for axis, own in enumerate(cells, 2):
+            along = np.moveaxis(space.states[name], axis, 0)
+            if own.start:
+                along[: own.start] = along[own.stop :] = 0.0
+    return _Workspace(c, space.states, space.v)
 
 
 def _tile_size(dtype: np.dtype[Any]) -> int:
