@@ -293,7 +293,8 @@ def test_buffers_are_kept_and_what_is_in_them_does_not_matter(name: str) -> None
 
     def kept() -> list[Any]:
         (spaces,) = module._kept.values()
-        return [a for s in sum(spaces, []) for a in (*s.states.values(), *s.v.values())]
+        every = [space for pair in spaces for space in pair]
+        return [a for s in every for a in (*s.states.values(), *s.v.values())]
 
     expected, before = gradients(module, given), kept()
     for array in before:

@@ -222,7 +222,7 @@ def write(
     functions: Sequence[SampleFunction], module: Module, derivation: Derivation
 ) -> Written:
     """Write the functions on tiles of samples."""
-    lines = Line(derivation, module.arrays, module.names)
+    lines = Line(derivation, module.arrays)
     line = lines if module.scratch_ghosts else None
     texts = []
     for each in functions:
@@ -243,7 +243,7 @@ def write(
 def arrange(module: Module, derivation: Derivation) -> None:
     """Give the arrays of a module their layout."""
     module.arrays = widened(derivation)
-    if line := Line(derivation, module.arrays, module.names):
+    if line := Line(derivation, module.arrays):
         module.scratch_ghosts = line.ghosts
 
 

@@ -26,7 +26,6 @@ import sympy
 from pdec.forms.functions import Maximum, Minimum, Select, Step, softplus
 from pdec.forms.statements import Array, Ghost, Map, Role, Statement
 from pdec.forms.symbolic import BATCH, TIME, Access, Equal, IndexValue, accesses
-from pdec.targets.names import Names
 from pdec.targets.views import running_indices
 
 if TYPE_CHECKING:
@@ -86,25 +85,20 @@ def ghosts_of_all(arrays: Iterable[Array], axes: Iterable[str]) -> dict[str, int
 class Line:
     """The layout of a tile as a line, and which statements can be written on it."""
 
-    def __init__(
-        self, derivation: Derivation, arrays: Mapping[str, Array], names: Names
-    ) -> None:
+    def __init__(self, derivation: Derivation, arrays: Mapping[str, Array]) -> None:
         model = derivation.model
-        self.names = names
         self.lines: dict[str, str] = {}  # by key, the array and where the line is in it
         self.copies: set[str] = set()  # coefficients that are repeated
         fields = [arrays[name] for name in model.fields]
         self.arrays = arrays
         self.solves = bool(derivation.jacobians)  # for arrays in an order of its own
-        self.first = next(iter(model.fields))
         self.axes = model.axis_names
         self.ghosts = ghosts_of_all(fields, self.axes)
-        self.sizes = {name: axis.size for name, axis in model.axes.items()}
         self.strides: dict[str, int] = {}
         stride = 1
         for name in reversed(self.axes):
             self.strides[name] = stride
-            stride *= self.sizes[name] + 2 * self.ghosts[name]
+            stride *= model.axes[name].size + 2 * self.ghosts[name]
         # from the first number of a tile to its first cell
         self.margin = sum(self.ghosts[n] * self.strides[n] for n in self.axes)
         # coefficients, and the indices and lengths of the samples they are repeated for
