@@ -125,13 +125,15 @@ class SampleFunction(NamedTuple):
 class Written(NamedTuple):
     """What a target has written: the functions in their order, others, tables.
 
-    ``remark`` is a line for the head of the module.
+    ``remark`` is a line for the head of the module.  ``driver``, if given, says which
+    of the target's driver files run what has been written.
     """
 
     functions: list[str]
     others: list[str]
     tables: list[str]
     remark: str = ""
+    driver: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,8 +123,11 @@ LAYERS = (
     "targets/copies",
     "targets/numba",
     "targets/reals",
+    "targets/phases",
     "targets/cuda",
     "targets/records",
+    "targets/transfers",
+    "targets/rings",
     "targets/cupy",
     # derivation → the module's text
     "runtime",

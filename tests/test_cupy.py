@@ -43,6 +43,7 @@ from pdec.emission.emit import emit
 from pdec.errors import UsageError
 from pdec.pipeline import TARGETS, Compilation, compile_source, derive, module_of
 from pdec.source import Source, from_text, read
+from pdec.targets import cupy as cupy_target
 
 ROOT = Path(__file__).parent.parent
 MODELS = sorted((*ROOT.glob("tests/models/*.npde"), *ROOT.glob("examples/*.npde")))
@@ -87,16 +88,15 @@ def _each(values: Any, kind: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def loaded(
-    source: Source, *, threads: int = 5, blocks: int = 0, in_chip: int = 227 << 10
+    source: Source, *, threads: int = 5, blocks: int = 1, in_chip: int = 227 << 10
 ) -> OnHost:
     """The module of a model, made anew: for so many threads a block, and blocks."""
-    fake.THREADS, fake.BLOCKS, fake.IN_CHIP, fake.ORDER = threads, blocks, in_chip, 0
+    fake.IN_CHIP, fake.ORDER = in_chip, 0
     derivation, options = derived(source)
-    written = emit(derivation, target=TARGETS["cupy"], options=options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cupy_target, "team", lambda kernels: (threads, blocks))
+        written = emit(derivation, target=TARGETS["cupy"], options=options)
     module = ModuleType(f"cupy_{derivation.model.name}")
-    written = re.sub(r"^_THREADS = \d+$", f"_THREADS = {threads}", written, flags=re.M)
-    if blocks:
-        written = re.sub(r"^_BLOCKS = \d+$", f"_BLOCKS = {blocks}", written, flags=re.M)
     sys.modules[module.__name__] = module
     exec(compile(written, module.__name__, "exec"), module.__dict__)
     return OnHost(module, to_device, to_host)
@@ -136,10 +136,12 @@ def sampled(models: list[Path]) -> list[Any]:
     ]
 
 
+@pytest.mark.parametrize("blocks", [1, 3])
 @pytest.mark.parametrize("model", sampled(EXPLICIT))
-def test_equals_numpy_in_every_order_of_the_threads(model: Path) -> None:
+def test_equals_numpy_in_every_order_of_the_threads(model: Path, blocks: int) -> None:
+    """Of a block, and of all blocks of a launch where each phase is one."""
     source = read(model)
-    ours, theirs = loaded(source), reference(source)
+    ours, theirs = loaded(source, blocks=blocks), reference(source)
     at = point(theirs, "float64", batch=3)
     expected, first = results(theirs, at), results(ours, at)
     compare(first, expected, tolerance(theirs, at))
@@ -207,13 +209,18 @@ def explicit_cases(full: bool) -> list[Case]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" in metafunc.fixturenames:
-        found = explicit_cases(metafunc.config.getoption("--full"))
-        metafunc.parametrize("case", found, ids=str)
+        full = metafunc.config.getoption("--full")
+        found = [
+            (case, blocks)
+            for number, case in enumerate(explicit_cases(full))
+            for blocks in ((1, 3) if full else (1 + number % 2 * 2,))
+        ]
+        metafunc.parametrize(("case", "blocks"), found, ids=str)
 
 
-def test_matrix(case: Case) -> None:
+def test_matrix(case: Case, blocks: int) -> None:
     source = from_text(text(case), "matrix")
-    ours, theirs = loaded(source), reference(source)
+    ours, theirs = loaded(source, blocks=blocks), reference(source)
     at = point(theirs, "float64")
     compare(results(ours, at), results(theirs, at), tolerance(theirs, at))
 
@@ -236,8 +243,9 @@ def test_float32(name: str) -> None:
 # --- one text, one launch -------------------------------------------------------------
 
 
-def test_checkpoints_and_the_device_change_no_bit() -> None:
-    module = loaded(walls1d())
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_checkpoints_and_the_device_change_no_bit(blocks: int) -> None:
+    module = loaded(walls1d(), blocks=blocks)
     at = point(reference(walls1d()), "float64", batch=9)
     found = []
     for checkpoint in ("all", "sqrt", 1):
@@ -262,6 +270,46 @@ def test_a_gradient_is_one_launch() -> None:
     assert fake.launches == ["differentiate_samples", "add_totals"]
 
 
+def test_what_is_launched_again_is_one_graph() -> None:
+    """A call is not captured before it comes again, with other numbers."""
+    module, theirs = loaded(walls1d(), blocks=3), reference(walls1d())
+    at = point(theirs, "float64")
+    found = []
+    for factor in (1.0, 0.9, 1.1):
+        fake.launches.clear(), fake.graphs.clear()
+        p = {name: factor * x for name, x in at["p"].items()}
+        given = p, factor * at["z0"]["z"], at["y"]
+        found.append((module.value_and_grad(*given, check="off"), [*fake.launches]))
+        expected = theirs.value_and_grad(*given, check="off")
+        compare({"": found[-1][0][1]}, {"": expected[1]}, 1e-11)
+        sent = len(fake.launches) - len(["join", "add_totals"])
+        assert fake.graphs == ([sent, 1] if len(found) > 1 else [])
+    assert found[0][1] == found[1][1] == found[2][1]
+
+
+def test_a_periodic_step_is_one_launch_there_and_two_back() -> None:
+    """No launch fills ghost cells: neighbours are found around the ring."""
+    plane = from_text(
+        """
+        grid x[8] on [0, 1) periodic, y[6] on [0, 1) periodic
+        field z(x, y)
+        param a init 0.5, D >= 0 init 1e-3, b(x, y) init 0.1
+        dz/dt = -(z - tanh(a z + D ∇²z - b))
+        steps 3
+        ω = 0.5
+        target q(x, y)
+        loss = mean((z - q)²)
+        """,
+        "plane",
+    )
+    module = loaded(plane, blocks=3)
+    at = point(reference(plane), "float64")
+    fake.launches.clear()
+    module.value_and_grad(at["p"], at["z0"], at["y"], check="off")
+    steps = [name for name in fake.launches if name.startswith("run_step")]
+    assert steps == ["run_step_0"] * 3 + ["run_step_vjp_0", "run_step_vjp_1"] * 3
+
+
 def test_the_head_says_which_kernels_there_are() -> None:
     small = compile_source(walls1d(), target="cupy").text
     plane = read(ROOT / "examples/gray_scott.npde")
@@ -269,7 +317,7 @@ def test_the_head_says_which_kernels_there_are() -> None:
     assert re.search(
         r"kernels .*: one block a sample, in the memory of its chip", small
     )
-    assert re.search(r"kernels .* 32 blocks a sample", large)
+    assert re.search(r"kernels .* a launch for each phase of a step", large)
 
 
 NVCC = shutil.which("nvcc") or next(
@@ -277,7 +325,8 @@ NVCC = shutil.which("nvcc") or next(
 )
 
 
-VARIANTS = list(itertools.product(("float", "double"), ([], ["-DIN_CHIP"])))
+KINDS: list[tuple[int, list[str]]] = [(1, []), (1, ["-DIN_CHIP"]), (4, [])]
+VARIANTS = [(real, *kind) for real in ("float", "double") for kind in KINDS]
 
 
 @pytest.mark.skipif(NVCC is None, reason="no compiler of CUDA: nvcc")
@@ -293,10 +342,10 @@ def test_compiles_for_a_device(
 ) -> None:
     """One variant of a few models for two architectures; all of all with --full."""
     source = tmp_path / "kernels.cu"
-    code: str = loaded(read(model))._CUDA
-    source.write_text(code, "utf-8")
     full = request.config.getoption("--full")
-    for real, chip in VARIANTS if full else [VARIANTS[number // 12 % 4]]:
+    for real, blocks, chip in VARIANTS if full else [VARIANTS[number // 12 % 6]]:
+        code: str = loaded(read(model), blocks=blocks)._code()
+        source.write_text(code, "utf-8")
         for arch in ("sm_80", "sm_90"):
             options = ["-std=c++17", f"-arch={arch}", f"-DREAL={real}", *chip]
             output = tmp_path / "kernels.cubin"

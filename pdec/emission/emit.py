@@ -57,6 +57,8 @@ def emit(
     private = {s.writes for s in apart if not program.arrays[s.writes].per_sample}
     module = Module(program.arrays, model.axis_names, names, private=private)
     written = functions(derivation, module, features, target)
+    if written.driver:
+        before, after = runtime.files(target.tools, written.driver)
     mathematics = [*written.functions, *written.others]
     pieces = [
         *(runtime.paste(file, features) for file in before),

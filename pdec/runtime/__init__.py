@@ -101,6 +101,7 @@ import json
 import math
 import os
 import sys
+import threading
 import warnings
 import zipfile
 from collections import deque

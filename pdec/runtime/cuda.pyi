@@ -9,6 +9,7 @@ _CUDA_PARTS: tuple[str, ...]
 # what a record holds, in this order; "Totals" in float64, all else in the run's dtype
 _RECORDS: dict[str, dict[str, tuple[int, ...]]]
 _PLACES: dict[str, tuple[slice, ...]]  # where _SHARED lies within the margins
-_LANED: tuple[str, ...]  # of "Totals": each thread of a sample has a part of its own
+_LANED: tuple[str, ...]  # of "Totals": in parts, of each thread or each block
+_LAUNCHES: dict[str, int]  # of each function, where each phase is a launch of its own
 _THREADS: int  # of a block
 _BLOCKS: int  # that work on a sample together

@@ -1,6 +1,7 @@
-"""The CuPy driver: launches the kernels, and gives them what they read and write.
+"""The CuPy driver: gives the kernels what they read and write, in either family.
 
-It stands in the place of numpy_driver.py and provides what that one does.
+It stands in the place of numpy_driver.py and provides what that one does. How samples
+are launched is in cupy_blocks.py, or in cupy_steps.py.
 """
 
 from __future__ import annotations
@@ -12,11 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from pdec.runtime.checkpoints import _schedule, _slots
+from pdec.runtime.checkpoints import _slots
 from pdec.runtime.checks import _pack, _Run
-from pdec.runtime.cuda import _BLOCKS, _CUDA_PARTS, _LANED, _PLACES, _RECORDS, _THREADS
+from pdec.runtime.cuda import _CUDA_PARTS, _LANED, _PLACES, _RECORDS
 from pdec.runtime.cupy_arrays import _handed_out, _in_memory, _lib
-from pdec.runtime.cupy_kernels import _CUDA_KERNELS
+from pdec.runtime.cupy_blocks import (
+    _CUDA_KERNELS,
+    _send_back,
+    _send_losses,
+    _send_readouts,
+    _send_steps,
+    _send_tangents,
+)
 from pdec.runtime.cupy_tools import _CUDA_TOOLS
 from pdec.runtime.generated import (
     _SHARED,
@@ -30,20 +38,6 @@ from pdec.runtime.types import Array, Arrays
 
 # --- kernels -------------------------------------------------------------------------
 
-# what is compiled: CUDA C, in a name space of its own
-_CUDA = "\n".join(
-    [_CUDA_TOOLS, "namespace model {", *_CUDA_PARTS, _CUDA_KERNELS, "}  // model\n"]
-)
-
-# what a kernel works in, besides a number of each thread: these records
-_WORK_IN: dict[str, tuple[str, ...]] = {
-    "run_samples": ("Values",),
-    "read_samples": ("Values",),
-    "judge_samples": ("Values",),
-    "push_samples": ("Values", "Tangents"),
-    "differentiate_samples": ("Values", "Cotangents", "Sums"),
-}
-
 # bytes that the samples at work may take outside of their chips: if a sample takes
 # more, one at a time is at work
 _ROOM = 1 << 31
@@ -51,73 +45,21 @@ _ROOM = 1 << 31
 
 def _numbers(record: str) -> int:
     """Return how many numbers a record has; one of no members has one for nothing."""
-    lanes = _THREADS * _BLOCKS
-    sizes = (
-        math.prod(shape) * (lanes if record == "Totals" and name in _LANED else 1)
-        for name, shape in _RECORDS[record].items()
-    )
-    return sum(sizes) or 1
+    return sum(math.prod(shape) for shape in _RECORDS[record].values()) or 1
 
 
-def _working_bytes(kernel: str, dtype: np.dtype[Any]) -> int:
-    """Return the bytes that a kernel works in for one sample."""
-    numbers = sum(_numbers(record) for record in _WORK_IN[kernel])
-    return 8 * (_THREADS * _BLOCKS + -(-numbers * dtype.itemsize // 8))
+def _code() -> str:
+    """Return what is compiled: CUDA C, in a name space of its own."""
+    space = ["namespace model {", *_CUDA_PARTS, _CUDA_KERNELS, "}  // model\n"]
+    return "\n".join([_CUDA_TOOLS, *space])
 
 
 @functools.cache
-def _compiled(dtype: str, in_chip: bool, device: int) -> Any:
-    """Return the compiled kernels; a sample works in the memory of its chip, or not."""
+def _compiled(dtype: str, options: tuple[str, ...], device: int) -> Any:
+    """Return the compiled kernels, with options of the compiler."""
     real = {"float32": "float", "float64": "double"}[dtype]
-    options = ["--std=c++17", f"-DREAL={real}", *(["-DIN_CHIP"] if in_chip else [])]
-    return _lib.RawModule(code=_CUDA, options=tuple(options))
-
-
-@functools.cache
-def _kernel(name: str, dtype: str, in_chip: bool, device: int) -> Any:
-    """Return a kernel, which may use as much memory of the chip as it needs."""
-    kernel = _compiled(dtype, in_chip, device).get_function(name)
-    if in_chip:
-        kernel.max_dynamic_shared_size_bytes = _working_bytes(name, np.dtype(dtype))
-    return kernel
-
-
-def _launch(name: str, run: _Run, groups: int, more: int, *arguments: Any) -> None:
-    """Run a kernel on the current stream; `groups` samples at a time, or fewer.
-
-    Each takes `more` bytes besides those that it works in. Blocks that meet must all be
-    at work at once: one on each multiprocessor is, if no others meet at the time.
-    """
-    device = _lib.cuda.Device()
-    limits = device.attributes
-    size = _working_bytes(name, run.dtype)
-    in_chip = _BLOCKS == 1 and size <= limits["MaxSharedMemoryPerBlockOptin"]
-    if _BLOCKS > 1:
-        groups = min(groups, max(1, limits["MultiProcessorCount"] // _BLOCKS))
-    groups = max(1, min(groups, _ROOM // (more + (0 if in_chip else size) + 1)))
-    kernel = _kernel(name, run.dtype.name, in_chip, device.id)
-    words = [np.float64(a) if isinstance(a, float) else a for a in arguments]
-    words = [np.int64(a) if isinstance(a, int) else a for a in words]
-    if callable(words[-1]):  # what each group has of its own
-        words[-1:] = words[-1](groups)
-    room = _empty(1 if in_chip else groups * size, np.uint8)
-    gates = _lib.zeros(groups, np.uint32)
-    if _BLOCKS > 1:
-        _lib.cuda.get_current_stream().wait_event(_last_meeting(device.id))
-    kernel(
-        (groups * _BLOCKS,),
-        (_THREADS,),
-        (*words, room, gates),
-        shared_mem=size if in_chip else 0,
-    )
-    if _BLOCKS > 1:
-        _last_meeting(device.id).record()
-
-
-@functools.cache
-def _last_meeting(device: int) -> Any:
-    """Return the event that the last kernel whose blocks meet has ended."""
-    return _lib.cuda.Event(disable_timing=True)
+    first = ("--std=c++17", f"-DREAL={real}")
+    return _lib.RawModule(code=_code(), options=(*first, *options))
 
 
 def _empty(shape: Any, dtype: Any) -> Array:
@@ -144,16 +86,23 @@ def _with_margins(c: Arrays, record: str, dtype: Any) -> Array:
     for name, shape in _RECORDS[record].items():
         array = np.zeros(shape, dtype)
         if name in c:
-            array[_PLACES[name]] = c[name]
+            array[_PLACES[name]] = c[name][_inner(name, c[name].shape)]
         parts.append(array.ravel())
     packed: Array = _lib.asarray(np.concatenate(parts))
     return packed
 
 
+def _inner(name: str, shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """Return where in a shared array lies what the kernels have: not all its ghosts."""
+    lengths = [place.stop - place.start for place in _PLACES[name]]
+    pairs = zip(shape, lengths, strict=True)
+    return tuple(slice((n - own) // 2, (n + own) // 2) for n, own in pairs)
+
+
 class _Addresses:
     """The arrays of a call as a list of addresses on the GPU, and what they lie in.
 
-    The order is that of AT_Z, AT_X, … in the kernels.
+    The order is that of AT_Z, AT_X, … in the kernels; 0 stands for what is not there.
     """
 
     def __init__(
@@ -166,7 +115,7 @@ class _Addresses:
         out: tuple[Arrays, Arrays, Arrays] = ({}, {}, {}),
     ) -> None:
         self.kept: list[Array] = []
-        words = [
+        self.words = [
             *self._of(run.z0 if z is None else z, MODEL.fields),
             *self._inputs(run.inputs),
             *self._of(y or {}, MODEL.targets),
@@ -176,7 +125,6 @@ class _Addresses:
             *self._of(out[1], MODEL.inputs),
             *self._of(out[2], MODEL.readouts),
         ]
-        self.words = _lib.asarray(np.array(words, np.int64))
 
     def _of(self, arrays: Arrays, names: Mapping[str, Any]) -> list[int]:
         """Return the addresses of arrays by name, 0 where there is none."""
@@ -212,7 +160,7 @@ def _run_steps(run: _Run, start: int, end: int, values: Arrays) -> Arrays:
     out = _like_fields(run)
     given = _Addresses(run, z=values, out=(out, {}, {}))
     c = _with_margins(run.c, "Shared", run.dtype)
-    _launch("run_samples", run, run.batch, 0, run.batch, start, end, given.words, c)
+    _send_steps(run, start, end, given.words, c)
     return out
 
 
@@ -225,7 +173,7 @@ def _readouts(run: _Run) -> Arrays:
     }
     given = _Addresses(run, z=_final_state(run), out=({}, {}, kept))
     c = _with_margins(run.c, "Shared", run.dtype)
-    _launch("read_samples", run, run.batch, 0, run.batch, given.words, c)
+    _send_readouts(run, given.words, c)
     return kept
 
 
@@ -236,8 +184,7 @@ def _tangent(run: _Run, run_dot: _Run) -> Arrays:
     given = _Addresses(run, more=(run_dot.z0, run_dot.inputs), out=(out, {}, {}))
     c = _with_margins(run.c, "Shared", run.dtype)
     c_dot = _with_margins(run_dot.c, "SharedTangents", run.dtype)
-    batch, steps = run.batch, MODEL.steps
-    _launch("push_samples", run, batch, 0, batch, steps, given.words, c, c_dot)
+    _send_tangents(run, given.words, c, c_dot)
     return out
 
 
@@ -269,11 +216,8 @@ def _sum_up(
 
     With every > 0 the losses after every so many steps are the start of the way back.
     """
-    moves = np.array(list(_schedule(_kept(run, slots))), np.int32).reshape(-1, 3)
-    places = 1 + int(moves[:, 2].max(initial=0))
     sums = min(run.batch, _SLOTS)
     snapshots = MODEL.steps // every if every else 1
-    loss_bar = 1.0 / (run.batch * snapshots)
     losses = _empty((run.batch, snapshots), np.float64)
     totals = _lib.zeros((sums, _numbers("Totals")), np.float64)
     z_bar = _like_fields(run)
@@ -282,28 +226,8 @@ def _sum_up(
         for name, variable in MODEL.inputs.items()
     }
     given = _Addresses(run, y=targets, more=(zT_bar, {}), out=(z_bar, x_bar, {}))
-    state = _numbers("State")
-    _launch(
-        "differentiate_samples",
-        run,
-        sums,
-        places * state * run.dtype.itemsize,
-        run.batch,
-        MODEL.steps,
-        every,
-        loss_bar,
-        sums,
-        len(moves),
-        _lib.asarray(moves),
-        places,
-        lambda groups: (
-            _empty((groups, places, state), run.dtype),
-            given.words,
-            _with_margins(run.c, "Shared", run.dtype),
-            totals,
-            losses,
-        ),
-    )
+    c = _with_margins(run.c, "Shared", run.dtype)
+    _send_back(run, _kept(run, slots), every, given.words, c, totals, losses)
     total = _added("totals", run, totals)
     return losses, _finish(run, total, z_bar, x_bar, penalised=every > 0)
 
@@ -311,7 +235,8 @@ def _sum_up(
 def _added(what: str, run: _Run, rows: Array) -> Array:
     """Return the sum of rows, added in their order, in float64."""
     total = _empty(rows.shape[1], np.float64)
-    kernel = _kernel(f"add_{what}", run.dtype.name, False, _lib.cuda.Device().id)
+    compiled = _compiled(run.dtype.name, (), _lib.cuda.Device().id)
+    kernel = compiled.get_function(f"add_{what}")
     count, columns = rows.shape
     blocks = min(-(-columns // 128), 65535)
     kernel((blocks,), (128,), (np.int64(count), np.int64(columns), rows, total))
@@ -322,13 +247,14 @@ def _finish(
     run: _Run, total: Array, z_bar: Arrays, x_bar: Arrays, *, penalised: bool
 ) -> dict[str, Any]:
     """Pull the sums back to the parameters; return all in the dtype of the run."""
-    numbers, sums, start = _lib.asnumpy(total), {}, 0
+    numbers, start = _lib.asnumpy(total), 0
+    sums = {name: np.zeros(shape) for name, shape in _SHARED.items()}
     for name, shape in _RECORDS["Totals"].items():
-        lanes = _THREADS * _BLOCKS if name in _LANED else 1
-        stop = start + math.prod(shape) * lanes
-        every = numbers[start:stop].reshape(*shape, lanes)[..., 0]
-        sums[name], start = np.array(every[_PLACES[name]]), stop
-    sums = {n: sums.get(n, np.zeros(shape)) for n, shape in _SHARED.items()}
+        stop = start + math.prod(shape)
+        every = numbers[start:stop].reshape(shape)
+        every = every[..., 0] if name in _LANED else every
+        sums[name][_inner(name, sums[name].shape)] = every[_PLACES[name]]
+        start = stop
     # [feature: penalty]
     if penalised:
         _penalty_vjp(run.c, sums)
@@ -356,8 +282,7 @@ def _losses_at(run: _Run, values: Arrays, targets: Arrays, number: int) -> Array
     losses = _empty(run.batch, np.float64)
     given = _Addresses(run, z=values, y=_targets_of(run, targets))
     c = _with_margins(run.c, "Shared", run.dtype)
-    batch = run.batch
-    _launch("judge_samples", run, batch, 0, batch, number, given.words, c, losses)
+    _send_losses(run, number, given.words, c, losses)
     return losses
 
 

@@ -37,67 +37,84 @@ __device__ real softplus(real x)
 """
 
 _CUDA_TEAM = r"""
-// A thread among the LANES threads of a sample, which lie in BLOCKS blocks.
+// A thread among the LANES threads of a sample, which lie in BLOCKS blocks. One block
+// goes through all phases; several have a launch for each, and do not meet.
 #define LANES (THREADS * BLOCKS)
 
 struct Team {
     int lane;
-    double *lanes;   // a number of each thread
-    unsigned *gate;  // how often blocks came to a meeting
+    double *lanes;  // a number of each thread of the block
 
     // Wait until all are here: what each has written, all can read.
     __device__ void meet()
     {
-        if (BLOCKS == 1) {
-            __syncthreads();
-            return;
-        }
-        __threadfence();
-        __syncthreads();
-        if (threadIdx.x == 0) {
-            unsigned before = atomicAdd(gate, 1u);
-            unsigned all_here = (before / BLOCKS + 1) * BLOCKS;
-            while (*(volatile unsigned *)gate < all_here) __nanosleep(32);
-            __threadfence();
-        }
-        __syncthreads();
+        if (BLOCKS == 1) __syncthreads();
     }
 
-    // The sum of the threads' numbers, always added in the same order.
+    // The sum of the numbers of a block, always added in the same order.
     __device__ double added(double value)
     {
-        lanes[lane] = value;
-        meet();
-        for (int n = LANES, half = (n + 1) / 2; n > 1; n = half, half = (n + 1) / 2) {
-            if (lane + half < n) lanes[lane] += lanes[lane + half];
-            meet();
+        const int k = threadIdx.x;
+        lanes[k] = value;
+        __syncthreads();
+        for (int n = THREADS, half = (n + 1) / 2; n > 1; n = half, half = (n + 1) / 2) {
+            if (k + half < n) lanes[k] += lanes[k + half];
+            __syncthreads();
         }
         double total = lanes[0];
-        meet();
+        __syncthreads();
         return total;
     }
 
     __device__ double largest(double value)
     {
-        lanes[lane] = value;
-        meet();
-        for (int n = LANES, half = (n + 1) / 2; n > 1; n = half, half = (n + 1) / 2) {
-            double other = lane + half < n ? lanes[lane + half] : lanes[lane];
-            if (other > lanes[lane] || other != other) lanes[lane] = other;
-            meet();
+        const int k = threadIdx.x;
+        lanes[k] = value;
+        __syncthreads();
+        for (int n = THREADS, half = (n + 1) / 2; n > 1; n = half, half = (n + 1) / 2) {
+            double other = k + half < n ? lanes[k + half] : lanes[k];
+            if (other > lanes[k] || other != other) lanes[k] = other;
+            __syncthreads();
         }
         double total = lanes[0];
-        meet();
+        __syncthreads();
         return total;
     }
 
-    // Let the first of each row of the threads' sums be their total.
+    // Add to a sum that is kept in parts: one of each thread, or of each block.
+    __device__ void share(double *parts, double value)
+    {
+        if (BLOCKS == 1) {
+            parts[lane] += value;
+            return;
+        }
+        value = added(value);
+        if (threadIdx.x == 0) parts[blockIdx.x] += value;
+    }
+
+    // Keep the sum, or the largest, of the numbers of this block as its part.
+    __device__ void keep(real *parts, double value)
+    {
+        value = added(value);
+        if (threadIdx.x == 0) parts[blockIdx.x] = value;
+    }
+    __device__ void keep_largest(real *parts, double value)
+    {
+        value = largest(value);
+        if (threadIdx.x == 0) parts[blockIdx.x] = value;
+    }
+
+    // Let the first of each row of parts be their total.
     template <class T> __device__ void join(T &rows)
     {
-        double (*all)[LANES] = (double (*)[LANES]) & rows;
-        for (int k = 0; k < int(sizeof(T) / sizeof(*all)); k++) {
-            double total = added(all[k][lane]);
-            all[k][lane] = lane == 0 ? total : 0.0;
+        const int parts = BLOCKS == 1 ? THREADS : BLOCKS;
+        double (*all)[parts] = (double (*)[parts]) & rows;
+        const int count = sizeof(T) / sizeof(*all);
+        for (int k = BLOCKS == 1 ? 0 : lane; k < count; k += BLOCKS == 1 ? 1 : LANES) {
+            double total = 0.0;
+            if (BLOCKS == 1) total = added(all[k][lane]);
+            for (int i = 0; BLOCKS > 1 && i < parts; i++) total += all[k][i];
+            if (BLOCKS > 1 || lane == 0) all[k][0] = total;
         }
         meet();
     }
@@ -126,5 +143,27 @@ template <class T, class U> __device__ void add(Team team, const T &from, U &to)
     auto *all = first(to);
     for (int i = team.lane; i < int(sizeof(T) / sizeof(real)); i += LANES)
         all[i] += given[i];
+}
+
+// Add rows up in their order, each column by a thread of its own.
+template <class T> __device__ void add_rows(
+    long long rows, long long columns, const T *all, double *total)
+{
+    for (long long k = blockIdx.x * (long long)blockDim.x + threadIdx.x; k < columns;
+         k += (long long)gridDim.x * blockDim.x) {
+        double sum = 0.0;
+        for (long long row = 0; row < rows; row++) sum += all[row * columns + k];
+        total[k] = sum;
+    }
+}
+extern "C" __global__ void add_totals(
+    long long rows, long long columns, const double *all, double *total)
+{
+    add_rows(rows, columns, all, total);
+}
+extern "C" __global__ void add_samples(
+    long long rows, long long columns, const real *all, double *total)
+{
+    add_rows(rows, columns, all, total);
 }
 """

@@ -9,6 +9,15 @@
 Between phases the threads meet where one reads, or sets again, what another may have
 set.  A sum has its own thread for each target where there are many targets; else all
 threads add up, each its own share, in an order that never changes.
+
+Where several blocks work on a sample, each phase is a launch of its own: the text is
+cut where the threads of one block would meet (``cuts``).  A sum then goes through parts
+of the blocks,
+
+    team.keep(mean_parts, sum_1);      |      for (int k = 0; k < BLOCKS; k++)
+                                      cut         sum_1 += mean_parts[k];
+
+and those of what samples share are added up at the end of the way back.
 """
 
 from __future__ import annotations
@@ -16,75 +25,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import sympy
 
 from pdec.adjoints.adjoint import BAR
-from pdec.forms.statements import Array, Clear, Map
-from pdec.forms.symbolic import BATCH, accesses, ghosts_of, negative
+from pdec.forms.statements import Axis, Clear, Map
+from pdec.forms.symbolic import BATCH, accesses, ghosts_of, negative, runs
 from pdec.targets.body import Module
 from pdec.targets.inline import Inline
 from pdec.targets.layout import INDENT, WIDTH
 from pdec.targets.loops import Loops
 from pdec.targets.nests import Nest, Piece, axis_of
+from pdec.targets.phases import Phase, strided
 from pdec.targets.reals import Reals
 
 # from so many targets on, a sum has a thread for each; so few terms need but one
 MANY, FEW = 32, 64
-
-
-# --- phases ---------------------------------------------------------------------------
-
-
-class Phase(NamedTuple):
-    """Maps over the same targets, and who works on them.
-
-    Each of the threads has targets of its own, or (``shared``) a share of each sum.
-    ``owners`` says of arrays that are touched which thread touches an element: equal
-    keys stand for the same thread, None for any.
-    """
-
-    nest: Nest
-    parallel: tuple[str, ...]
-    serial: tuple[str, ...]
-    shared: bool
-    owners: dict[str, object]
-    writes: frozenset[str]
-
-    def disturbs(self, other: Phase) -> bool:
-        """Whether the threads must meet between this phase and another one."""
-        both = self.owners.keys() & other.owners.keys()
-        return any(
-            name in self.writes | other.writes
-            and (
-                self.owners[name] is None or self.owners[name] != other.owners.get(name)
-            )
-            for name in both
-        )
-
-
-def phases(pieces: Iterable[Piece], arrays: Mapping[str, Array]) -> list[Piece]:
-    """Nests cut into runs of maps that have the same targets."""
-    found: list[Piece] = []
-    for piece in pieces:
-        if not isinstance(piece, Nest) or piece.gathered:
-            found.append(piece)
-            continue
-        runs: list[Nest] = []
-        for one in piece.maps:
-            own = set(one.target.indices)
-            if runs and set(runs[-1].maps[0].target.indices) == own:
-                runs[-1].maps.append(one)
-            else:
-                runs.append(replace(piece, maps=[one], cleared=[]))
-        started: set[str] = set()
-        for run in runs:
-            names = {m.writes for m in run.maps} - started
-            run.cleared = [m for m in piece.cleared if m.writes in names]
-            started |= names
-        found += runs
-    return found
 
 
 class Threads(Loops):
@@ -96,9 +52,14 @@ class Threads(Loops):
         margins: Mapping[str, int],
         scalars: set[str],
         laned: set[str],
+        *,
+        rings: frozenset[str] = frozenset(),
+        apart: bool = False,
     ) -> None:
         super().__init__(module, margins, scalars)
-        self.laned = laned
+        self.laned, self.rings, self.apart = laned, rings, apart
+        self.cuts: list[int] = []  # lines before which a launch ends
+        self.parted: list[str] = []  # sums of which each block has its part
         self._before: list[Phase] = []
         self._head: list[str] = []  # of the loop that ends at line number _end
         self._end = -1
@@ -108,6 +69,11 @@ class Threads(Loops):
         """An element of an array at its places."""
         name += "".join(f"[{place}]" for place in places)
         return f"{name}[0]" if array in self.laned else name
+
+    def _place(self, axis: Axis, place: str, offset: int) -> str:
+        text = super()._place(axis, place, offset)
+        around = axis.name in self.rings and offset and runs(place)
+        return f"{self.module.names(f'in~{axis.name}')}({text})" if around else text
 
     # --- who does what
 
@@ -173,8 +139,19 @@ class Threads(Loops):
             self._meet()
 
     def _meet(self) -> None:
-        self.lines.append(f"{INDENT}team.meet();")
+        if self.apart:
+            self.cuts.append(len(self.lines))
+            self._end, self._said = -1, ""
+        else:
+            self.lines.append(f"{INDENT}team.meet();")
         self._before.clear()
+
+    def launches(self) -> list[list[str]]:
+        """The lines of each launch, if there are several."""
+        ends = [*self.cuts, len(self.lines)]
+        starts = [0, *self.cuts]
+        pairs = zip(starts, ends, strict=True)
+        return [self.lines[a:b] for a, b in pairs if b > a]
 
     def _say(self, maps: Iterable[Map]) -> None:
         done = len(self.lines)
@@ -216,10 +193,61 @@ class Threads(Loops):
             self._assign(statement, inner, name)
         self.lines += inner_ends
         started = {m.writes for m in nest.cleared}
+        parts: list[tuple[Map, str]] = []
         for name, statement in zip(sums, maps, strict=True):
+            if phase.shared and self.apart and statement.writes not in self.laned:
+                wish = self._keep(statement, name, indent)
+                parts.append((statement, wish))
+                continue
             self._add_to(statement, name, indent, phase.shared, started)
             started.discard(statement.writes)
         self.lines += ends
+        if parts:
+            self._meet()
+            self._add_parts(phase, parts, ranges, started)
+
+    def _keep(self, statement: Map, total: str, indent: str) -> str:
+        """Keep the sum of a block in its part, and return the name of the parts."""
+        wish = f"{statement.writes}~parts"
+        while wish in self.parted:
+            wish += "~more"
+        self.parted.append(wish)
+        how = "keep_largest" if statement.maximum else "keep"
+        part = self._part(statement, wish)
+        self.lines.append(f"{indent}team.{how}({part}, {total});")
+        return wish
+
+    def _part(self, statement: Map, wish: str) -> str:
+        left = self.element(statement.target)
+        return self.module.names(wish) + left[len(self.local(statement.writes)) :]
+
+    def _add_parts(
+        self,
+        phase: Phase,
+        parts: Sequence[tuple[Map, str]],
+        ranges: Mapping[str, tuple[int, int]],
+        fresh: set[str],
+    ) -> None:
+        """Add the parts of the blocks up, by a thread for each target."""
+        indent, ends = self._strided(phase.parallel, ranges, INDENT)
+        k = self.module.names("k~block")
+        owners: dict[str, object] = {}
+        bounds = tuple(ranges[i] for i in phase.parallel)
+        for number, (statement, wish) in enumerate(parts):
+            total = self.module.names(f"sum~{number + 1}")
+            part = f"{self._part(statement, wish)}[{k}]"
+            largest = statement.maximum
+            each = f"= larger({total}, {part})" if largest else f"+= {part}"
+            self.lines += [
+                f"{indent}real {total} = {'LEAST' if largest else '0.0'};",
+                f"{indent}for (int {k} = 0; {k} < BLOCKS; {k}++) {total} {each};",
+            ]
+            self._add_to(statement, total, indent, False, fresh)
+            fresh.discard(statement.writes)
+            aligned = {(i, 0) for i in phase.parallel} <= set(statement.target.index)
+            owners[statement.writes] = (phase.parallel, bounds) if aligned else None
+        self.lines += ends
+        self._before.append(phase._replace(owners=owners, writes=frozenset(owners)))
 
     def _add_to(
         self, statement: Map, total: str, indent: str, shared: bool, fresh: set[str]
@@ -228,7 +256,7 @@ class Threads(Loops):
         name = statement.writes
         left = self.element(statement.target)
         if shared and name in self.laned:
-            self.lines.append(f"{indent}{left[:-3]}[team.lane] += {total};")
+            self.lines.append(f"{indent}team.share({left[:-3]}, {total});")
             return
         if shared:
             how = "largest" if statement.maximum else "added"
@@ -346,30 +374,6 @@ class Threads(Loops):
                     left = name + "".join(f"[{p}]" for p in places)
                     self.lines.append(f"{INDENT}{INDENT}{left} = 0.0;")
             self.lines.append(f"{INDENT}}}")
-
-
-def strided(indices: Sequence[tuple[str, int, int]], indent: str) -> list[str]:
-    """The head of a loop over (name, low, high), dealt out to the threads."""
-    if not indices:
-        return [f"{indent}if (team.lane == 0) {{"]
-    if len(indices) == 1:
-        ((i, low, high),) = indices
-        start = f"{low} + team.lane" if low else "team.lane"
-        return [f"{indent}for (int {i} = {start}; {i} < {high}; {i} += LANES) {{"]
-    lengths = [high - low for _, low, high in indices]
-    total = " * ".join(map(str, lengths))
-    lines = [f"{indent}for (int at = team.lane; at < {total}; at += LANES) {{"]
-    parts = []
-    for number, (i, low, _) in enumerate(indices):
-        behind = math.prod(lengths[number + 1 :])
-        value = f"at / {behind}" if behind > 1 else "at"
-        if number:
-            value += f" % {lengths[number]}"
-        parts.append(f"{i} = {low} + {value}" if low else f"{i} = {value}")
-    line = f"{indent}{INDENT}const int {', '.join(parts)};"
-    if len(line) <= WIDTH:
-        return [*lines, line]
-    return [*lines, *(f"{indent}{INDENT}const int {part};" for part in parts)]
 
 
 def laned_sums(functions: Iterable[Iterable[Piece]], threads: Threads) -> set[str]:

@@ -1,8 +1,9 @@
-"""The CuPy target: CUDA C in the module, all steps of a sample in one launch.
+"""The CuPy target: CUDA C in the module, compiled when it is first needed.
 
-A sample is taken there and back by one block of threads, in the memory of its chip, or,
-where it has many cells, by several blocks that meet between phases.  The text is that
-of one thread; what it does with cells, all threads of the sample do in strides:
+A sample is taken there and back in one launch by one block of threads, in the memory of
+its chip, or, where it does not fit that and has many cells, by several blocks, with a
+launch for each phase of a step.  The text is that of one thread; what it does with
+cells, all threads of the sample do in strides:
 
     for (int x = 3 + team.lane; x < 131; x += LANES) {        // cell 0 is at place 3
         real Z = Z_m1[x] * z[x - 1] + Z_0[x] * z[x] + Z_p1[x] * z[x + 1] - b[x];
@@ -26,19 +27,24 @@ from typing import TYPE_CHECKING
 from pdec.adjoints.adjoint import BAR
 from pdec.contracts import SampleFunction, Target, Written
 from pdec.forms.statements import Role, Statement
-from pdec.targets import numpy
+from pdec.targets import numpy, rings
 from pdec.targets.body import Module
 from pdec.targets.compiled import Kernel
 from pdec.targets.layout import tuple_of
 from pdec.targets.names import Names
-from pdec.targets.records import TEAM, Functions, copies, wrapped
+from pdec.targets.records import STATES, TEAM, Functions, wrapped
+from pdec.targets.transfers import copies
 
 if TYPE_CHECKING:
     from pdec.derive import Derivation
 
 # memory of the chip that a block may have; beyond it, a sample of many cells has blocks
-ON_CHIP, CELLS_OF_BLOCK = 160 * 1024, 2048
-MOST_THREADS, MOST_BLOCKS = 512, 32
+ON_CHIP, MANY_CELLS, MOST_THREADS = 160 * 1024, 4096, 512
+# these blocks: their threads, their cells of a field, and how many there are at most
+THREADS, CELLS_OF_BLOCK, MOST_BLOCKS = 256, 512, 256
+# what drives a sample that has a block of its own, and one that has several
+BLOCKS = ("cupy_driver", "cupy_blocks", "stepping")
+STEPS = ("cupy_driver", "cupy_steps", "stepping")
 
 # names of C++ and CUDA, and those of the functions that the printed ones call
 WORDS = frozenset(
@@ -57,11 +63,14 @@ WORDS = frozenset(
     step step_vjp step_jvp initial initial_vjp initial_jvp readout loss loss_vjp first
     wipe copy add keep fetch join_levels clear_sample add_up join_lanes set_loss loss_of
     take_state give_state take_inputs give_inputs give_readouts take_targets begin
-    AT_Z AT_X AT_Y AT_Z_MORE AT_X_MORE AT_Z_OUT AT_X_OUT AT_READ_OUT REAL KERNEL
-    Forward Backward Tangent chip model run_samples read_samples judge_samples
-    push_samples differentiate_samples add_rows add_totals add_samples WORK_IN GROUP
-    GROUPS A_TEAM IN_CHIP EOF errno stdin stdout stderr INFINITY NAN signbit isnan
-    isinf isfinite
+    take_level give_level AT_Z AT_X AT_Y AT_Z_MORE AT_X_MORE AT_Z_OUT AT_X_OUT
+    AT_READ_OUT AT_SAMPLES REAL KERNEL Forward Backward Tangent chip model run_samples
+    read_samples judge_samples push_samples differentiate_samples add_rows add_totals
+    add_samples WORK_IN GROUP GROUPS A_TEAM IN_CHIP EOF errno stdin stdout stderr
+    INFINITY NAN signbit isnan isinf isfinite OF_ALL OF_ALL_DOT STATES PLACES VALUES
+    MORE SUMS TOTALS LOSSES COUNT GIVEN ARGUMENTS SAMPLE FORWARD BACKWARD TANGENT OWN
+    give give_read begin_tangent give_tangent clear take_back end_back join aim judge
+    score join_back
     """.split()
 )
 
@@ -69,14 +78,22 @@ WORDS = frozenset(
 def write(
     functions: Sequence[SampleFunction], module: Module, derivation: Derivation
 ) -> Written:
-    """Write the device functions, and what the driver must know of their records."""
-    names = Names(WORDS)
-    names.claim(derivation.program.constants)
-    names.claim(name for name in derivation.program.arrays if "~" not in name)
-    kernels = Functions(replace(module, names=names), _margins(derivation))
-    texts = kernels.texts(_kernel(f, functions) for f in functions)
+    """Write the device functions, and what the driver must know of their records.
+
+    A sample that is too large for a block has many, and each phase a launch.
+    """
+    kernels, texts = _functions(functions, module, derivation)
+    threads, blocks = team(kernels)
+    if blocks > 1:
+        axes = derivation.model.axes
+        around = rings.rings(axes, functions, module.arrays)
+        closed = rings.closed(functions, module.arrays, around)
+        arrays = rings.without_ghosts(module.arrays, around)
+        module = replace(module, arrays=arrays)
+        kernels, texts = _functions(closed, module, derivation, threads, blocks, around)
     along = {name for name, v in derivation.model.targets.items() if v.along}
-    sizes = [_team(kernels), _constants(derivation, names), _addresses(kernels)]
+    kernels.threads = threads
+    sizes = [_team(kernels), _constants(derivation, kernels), _addresses(kernels)]
     head = [
         _quoted("_CUDA_SIZES", "\n\n".join(sizes)),
         _quoted("_CUDA_RECORDS", "\n\n".join(kernels.record_texts())),
@@ -89,15 +106,39 @@ def write(
         [_quoted("_CUDA_COPIES", copies(kernels, along))],
         _tables(kernels, parts),
         f"kernels  {_why(kernels)}",
+        STEPS if kernels.apart else BLOCKS,
     )
 
 
-def _kernel(function: SampleFunction, others: Sequence[SampleFunction]) -> Kernel:
+def _functions(
+    functions: Sequence[SampleFunction],
+    module: Module,
+    derivation: Derivation,
+    threads: int = 0,
+    blocks: int = 1,
+    around: frozenset[str] = frozenset(),
+) -> tuple[Functions, list[str]]:
+    """The device functions, and what is known of them."""
+    own = [f.name.lstrip("_") for f in functions] if blocks > 1 else []
+    launched = {f"{run}{f}_{k}" for run in ("", "run_") for f in own for k in range(99)}
+    names = Names(WORDS | launched)
+    names.claim(derivation.program.constants)
+    names.claim(name for name in derivation.program.arrays if "~" not in name)
+    module = replace(module, names=names)
+    margins = _margins(derivation, module)
+    kernels = Functions(module, margins, threads=threads, blocks=blocks, rings=around)
+    return kernels, kernels.texts(_kernel(f, functions, blocks > 1) for f in functions)
+
+
+def _kernel(
+    function: SampleFunction, others: Sequence[SampleFunction], apart: bool
+) -> Kernel:
     first: tuple[Statement, ...] = ()
     for other in others:
         if other.name == function.first:
             first = other.statements
-    arguments = [TEAM, "long long n", "const Shared &c", "Values &v"]
+    arguments = [TEAM, "long long n", *(STATES if apart else ())]
+    arguments += ["const Shared &c", "Values &v"]
     if function.name.endswith("_vjp"):
         arguments += ["Sums &sums", "Totals &totals", "Cotangents &v_bar"]
     if function.name.endswith("_jvp"):
@@ -106,9 +147,9 @@ def _kernel(function: SampleFunction, others: Sequence[SampleFunction]) -> Kerne
     return Kernel(function.name, tuple(arguments), "", function.doc, statements, "loss")
 
 
-def _margins(derivation: Derivation) -> dict[str, int]:
+def _margins(derivation: Derivation, module: Module) -> dict[str, int]:
     """The cells around those of the grid: thrice as many as there are ghost cells."""
-    axes = [a for array in derivation.program.arrays.values() for a in array.axes]
+    axes = [a for array in module.arrays.values() for a in array.axes]
     return {
         name: 3 * max((a.ghosts for a in axes if a.name == name), default=0)
         for name in derivation.model.axis_names
@@ -120,13 +161,20 @@ def _quoted(name: str, text: str) -> str:
     return f'{name} = r"""\n{text}\n"""'
 
 
-def _constants(derivation: Derivation, names: Names) -> str:
+def _constants(derivation: Derivation, kernels: Functions) -> str:
+    names = kernels.module.names
     lines = [
         f"constexpr double {names(name)} = {constant.value!r};"
         for name, constant in derivation.program.constants.items()
     ]
     every = derivation.model.every or derivation.model.steps
     lines.append(f"constexpr int SNAPSHOTS = {derivation.model.steps // every};")
+    for name in sorted(kernels.rings):
+        n, i = derivation.model.axes[name].size, names(name)
+        lines.append(
+            f"__device__ int {names(f'in~{name}')}(int {i})\n"
+            f"{{\n    return {i} < 0 ? {i} + {n} : {i} < {n} ? {i} : {i} - {n};\n}}"
+        )
     return "\n".join(lines)
 
 
@@ -143,7 +191,8 @@ def _addresses(kernels: Functions) -> str:
         "AT_X_MORE": 2 * inputs,
         "AT_Z_OUT": fields,
         "AT_X_OUT": inputs,
-        "AT_READ_OUT": 0,
+        "AT_READ_OUT": len(kernels.of(Role.READOUT)),
+        "AT_SAMPLES": 0,
     }
     starts, at = [], 0
     for name, length in lengths.items():
@@ -155,11 +204,6 @@ def _addresses(kernels: Functions) -> str:
 # --- who works on a sample ------------------------------------------------------------
 
 
-def _cells(kernels: Functions) -> int:
-    """The most values that a field has."""
-    return max(math.prod(shape) for shape in kernels.records()["State"].values())
-
-
 def _bytes(kernels: Functions) -> int:
     """The memory that the way there and back takes for a sample in float32."""
     records = kernels.records()
@@ -167,40 +211,34 @@ def _bytes(kernels: Functions) -> int:
     return 4 * sum(math.prod(s) for name in names for s in records[name].values())
 
 
-def _blocks(kernels: Functions) -> int:
-    """How many blocks of threads work on a sample."""
-    cells = _cells(kernels)
-    if _bytes(kernels) <= ON_CHIP or cells < 2 * CELLS_OF_BLOCK:
-        return 1
-    return int(min(MOST_BLOCKS, 2 ** int(math.log2(cells / CELLS_OF_BLOCK))))
+def team(kernels: Functions) -> tuple[int, int]:
+    """How many threads a block has, and how many blocks work on a sample.
 
-
-def _threads(kernels: Functions) -> int:
-    """How many threads a block has."""
-    return min(MOST_THREADS, -(-_cells(kernels) // 32) * 32)
+    There are several where a sample does not fit a chip, and has cells for them.
+    """
+    cells = max(math.prod(shape) for shape in kernels.records()["State"].values())
+    if _bytes(kernels) <= ON_CHIP or cells < MANY_CELLS:
+        return min(MOST_THREADS, -(-cells // 32) * 32), 1
+    return THREADS, min(MOST_BLOCKS, -(-cells // CELLS_OF_BLOCK))
 
 
 def _why(kernels: Functions) -> str:
     """Say how many threads there are for a sample, and why."""
-    blocks, size = _blocks(kernels), _bytes(kernels)
-    words = f"{size / 1024:.1f} KB of a sample in float32"
-    if blocks > 1:
-        return f"{words}, too many for a chip: {blocks} blocks a sample"
-    if size > ON_CHIP:
-        return f"{words}, too many for a chip, of few cells: one block a sample"
-    return f"{words}: one block a sample, in the memory of its chip"
+    size = f"{_bytes(kernels) / 1024:.1f} KB of a sample in float32"
+    if kernels.apart:
+        return f"{size}, too many for a chip: a launch for each phase of a step"
+    if _bytes(kernels) > ON_CHIP:
+        return f"{size}, too many for a chip, of few cells: one block a sample"
+    return f"{size}: one block a sample, in the memory of its chip"
 
 
 def _team(kernels: Functions) -> str:
-    """The number of threads and blocks of a sample, which a compiler may be given."""
-    sizes = {"THREADS": _threads(kernels), "BLOCKS": _blocks(kernels)}
+    """The number of threads and blocks of a sample."""
     return "\n".join(
         [
             f"// {_why(kernels)}",
-            *(
-                f"#ifndef {name}\n#define {name} {n}\n#endif"
-                for name, n in sizes.items()
-            ),
+            f"#define THREADS {kernels.threads}",
+            f"#define BLOCKS {kernels.blocks}",
         ]
     )
 
@@ -232,12 +270,20 @@ def _tables(kernels: Functions, parts: Sequence[str]) -> list[str]:
             parts_.append(f"slice({low}, {low + axis.size + 2 * axis.ghosts})")
         lines.append(f'    "{name}": {tuple_of(parts_)},')
     lines.append("}")
+    if kernels.apart:
+        lines += _launches(kernels)
     laned = [f'"{n}"' for n in kernels.shared(BAR) if n + BAR in kernels.laned]
-    lines.append("# totals of which each thread of a sample has its own part")
+    lines.append("# totals in parts, of each thread or each block of a sample")
     lines += _tuple("_LANED", laned)
     lines.append("# threads of a block, and blocks that work on one sample")
-    lines += [f"_THREADS = {_threads(kernels)}", f"_BLOCKS = {_blocks(kernels)}"]
-    return lines
+    return [*lines, f"_THREADS = {kernels.threads}", f"_BLOCKS = {kernels.blocks}"]
+
+
+def _launches(kernels: Functions) -> list[str]:
+    """How many launches each function has."""
+    found = ["# how many launches a function has", "_LAUNCHES: dict[str, int] = {"]
+    found += [f'    "{name}": {n},' for name, n in kernels.launches.items()]
+    return [*found, "}"]
 
 
 def _tuple(name: str, items: Sequence[str]) -> list[str]:
@@ -280,9 +326,9 @@ ARRAYS = Target(
 PLUGINS = (
     Target(
         name="cupy",
-        doc="CUDA C by way of CuPy; all steps of a sample in one launch",
+        doc="CUDA C by way of CuPy: all steps in one launch, if a sample fits a chip",
         write=write,
-        driver=("cupy_kernels", "stepping", "cupy_driver"),
+        driver=tuple(dict.fromkeys((*BLOCKS, *STEPS))),
         tools=("cupy_arrays", "cupy_tools"),
         needs="cupy",
         covers=covers,

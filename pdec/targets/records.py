@@ -5,25 +5,32 @@ those of its values, ``Shared`` what all samples read, ``Sums`` and ``Totals`` w
 add to.  A field has a level for each of two states:
 
     step(team, n, c, v)  →  auto &z = v.z[n % 2];  auto &z_next = v.z[(n + 1) % 2];
+
+Where each phase of a function is a launch of its own, so is its text, and the states
+stay where they are kept:
+
+    step_0(team, n, here, there, c, v)  →  auto &z = here.z;  auto &z_next = there.z;
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from pdec.adjoints.adjoint import BAR, DOT
-from pdec.forms.statements import Array, Axis, Role, successor
+from pdec.forms.statements import Axis, Role, successor
 from pdec.forms.symbolic import BATCH
 from pdec.targets.body import split_mark
 from pdec.targets.compiled import Kernel, Kernels
-from pdec.targets.cuda import Threads, laned_sums, phases
+from pdec.targets.cuda import Threads, laned_sums
 from pdec.targets.layout import INDENT, WIDTH
 from pdec.targets.loops import Loops
 from pdec.targets.nests import carried_arrays, scalars, schedule
+from pdec.targets.phases import phases
 
 TEAM = "Team team"
+STATES = ("State &here", "State &there")  # before and after a step
 VALUES = {"": "v", BAR: "v_bar", DOT: "v_dot"}
 
 
@@ -32,6 +39,16 @@ class Functions(Kernels):
     """The device functions of a module, and the records that they work on."""
 
     laned: set[str] = field(default_factory=set)
+    threads: int = 0  # of a block
+    blocks: int = 1  # of a sample; of several, each phase is a launch of its own
+    rings: frozenset[str] = frozenset()  # axes without ghost cells
+    parted: list[str] = field(default_factory=list)  # sums with a part of each block
+    launches: dict[str, int] = field(default_factory=dict)  # of each function
+
+    @property
+    def apart(self) -> bool:
+        """Whether each phase is a launch of its own."""
+        return self.blocks > 1
 
     def texts(self, kernels: Iterable[Kernel]) -> list[str]:
         """Write the functions; what is an array in one depends on the others."""
@@ -47,9 +64,17 @@ class Functions(Kernels):
         self.laned = laned_sums((pieces for pieces, _ in found), probe)
         bodies = []
         for pieces, numbers in found:
-            body = Threads(self.module, self.margins, numbers, self.laned)
+            body = Threads(
+                self.module,
+                self.margins,
+                numbers,
+                self.laned,
+                rings=self.rings,
+                apart=self.apart,
+            )
             body.add_all(pieces)
             bodies.append(body)
+            self.parted += [n for n in body.parted if n not in self.parted]
         self.touched = {name for body in bodies for name in body.touched}
         self.used = {mark: self._used(mark, list(bodies)) for mark in VALUES}
         return [self._text(k, b) for k, b in zip(listed, bodies, strict=True)]
@@ -64,17 +89,35 @@ class Functions(Kernels):
         return tuple(self.length(axis) for axis in axes if axis.name != BATCH)
 
     def _text(self, kernel: Kernel, body: Loops) -> str:
-        arrays = sorted(body.touched - body.scalars, key=self._rank)
-        lines = []
-        for name in arrays:
+        assert isinstance(body, Threads)
+        homes = {}
+        for name in sorted(body.touched - body.scalars, key=self._rank):
             home = self._home(name)
             if kernel.name == "_loss_vjp" and home.startswith("v_bar."):
                 home = home.replace("[n % 2]", "[(n + 1) % 2]")  # joined to it later
-            const = "" if home[0] in "vst" else "const "
-            lines.append(f"{INDENT}{const}auto &{body.local(name)} = {home};")
-        head = function(kernel.name.lstrip("_"), kernel.arguments)
+            const = "" if home[0] in "vsth" else "const "
+            homes[body.local(name)] = f"{INDENT}{const}auto &{{}} = {home};"
+        for name in body.parted:
+            local, mark = self.module.names(name), _mark(name)
+            homes[local] = f"{INDENT}auto &{{}} = {VALUES[mark]}.{local};"
+        own = kernel.name.lstrip("_")
         doc = [f"// {line.strip()}" for line in kernel.doc.splitlines() if line.strip()]
-        return "\n".join([*doc, *head, "{", *lines, *body.lines, "}"])
+        if not self.apart:
+            lines = [form.format(local) for local, form in homes.items()]
+            head = function(own, kernel.arguments)
+            return "\n".join([*doc, *head, "{", *lines, *body.lines, "}"])
+        parts = body.launches()
+        self.launches[own] = len(parts)
+        texts = []
+        for number, part in enumerate(parts):
+            code = "\n".join(
+                line for line in part if not line.lstrip().startswith("//")
+            )
+            used = set(re.findall(r"\w+", code))
+            lines = [form.format(name) for name, form in homes.items() if name in used]
+            head = function(f"{own}_{number}", kernel.arguments)
+            texts.append("\n".join([*head, "{", *lines, *part, "}"]))
+        return "\n".join([*doc, "\n\n".join(texts)])
 
     def _home(self, name: str) -> str:
         """Where an array is kept: ``v.Z``, ``v_bar.z[n % 2]``, ``totals.b``."""
@@ -90,11 +133,15 @@ class Functions(Kernels):
             nexts = [successor(name) for name in fields]
             after = base in nexts
             own = fields[nexts.index(base)] if after else base
+            if self.apart and not mark:
+                return f"{'there' if after else 'here'}.{self.member(own)}"
             return f"{record}.{self.member(own)}[{'(n + 1)' if after else 'n'} % 2]"
         return f"{record}.{member}"
 
     def member(self, name: str) -> str:
-        """The member of a record that holds an array."""
+        """The member of a record that holds an array, or the parts of a sum."""
+        if name in self.parted:
+            return self.module.names(name)
         array = self.arrays[name]
         spare = array.role is Role.COORDINATE
         return self.module.names(f"{name}~at" if spare else name)
@@ -106,16 +153,19 @@ class Functions(Kernels):
     # --- records
 
     def records(self) -> dict[str, dict[str, tuple[int, ...]]]:
-        """The members of each record and their shapes."""
+        """The members of each record and their shapes, by the names of arrays."""
         fields = self.of(Role.STATE)
+        parts = self.blocks if self.apart else self.threads
 
         def of_sample(mark: str) -> dict[str, tuple[int, ...]]:
-            return {
-                n: (2, *self.shape(n)) if n in fields else self.shape(n)
-                for n in self.used[mark]
+            names = [n for n in self.used[mark] if not self._in_states(n, mark)]
+            found = {
+                n: (2, *self.shape(n)) if n in fields else self.shape(n) for n in names
             }
+            sums = dict.fromkeys(n for n in self.parted if _mark(n) == mark)
+            found |= {n: (*self.shape(split_mark(n)[0]), self.blocks) for n in sums}
+            return found
 
-        totals = {n: self.shape(n) for n in self.shared(BAR)}
         return {
             "State": {n: self.shape(n) for n in fields},
             "Values": of_sample(""),
@@ -124,8 +174,15 @@ class Functions(Kernels):
             "Shared": {n: self.shape(n) for n in self.shared()},
             "SharedTangents": {n: self.shape(n) for n in self.shared(DOT)},
             "Sums": {n: self.shape(n) for n in self.summed()},
-            "Totals": totals,
+            "Totals": {
+                n: (*self.shape(n), *([parts] if n + BAR in self.laned else []))
+                for n in self.shared(BAR)
+            },
         }
+
+    def _in_states(self, name: str, mark: str) -> bool:
+        """Whether a state lies where it is kept, and in no record of values."""
+        return self.apart and not mark and name in self.of(Role.STATE)
 
     def record_texts(self) -> list[str]:
         """Write the records."""
@@ -134,14 +191,15 @@ class Functions(Kernels):
             kind = "double" if record == "Totals" else "real"
             lines = [f"{INDENT}{kind} none;"] if not members else []
             for name, shape in members.items():
-                laned = "[LANES]" if self._is_laned(record, name) else ""
                 lengths = "".join(f"[{length}]" for length in shape)
-                lines.append(f"{INDENT}{kind} {self.member(name)}{lengths}{laned};")
+                lines.append(f"{INDENT}{kind} {self.member(name)}{lengths};")
             found.append("\n".join([f"struct {record} {{", *lines, "};"]))
         return found
 
-    def _is_laned(self, record: str, name: str) -> bool:
-        return record == "Totals" and name + BAR in self.laned
+
+def _mark(name: str) -> str:
+    """The mark of the array that a name of parts begins with: "~bar" or "~dot"."""
+    return next((mark for mark in (BAR, DOT) if mark in name), "")
 
 
 def function(name: str, arguments: Collection[str]) -> list[str]:
@@ -162,142 +220,3 @@ def wrapped(items: list[str], end: str) -> list[str]:
         else:
             lines.append(INDENT + text)
     return lines
-
-
-# --- copies ---------------------------------------------------------------------------
-
-
-Move = tuple[str, str, str, bool]  # array, its level, row, whether it is taken out
-
-
-def copies(kernels: Functions, along: Collection[str]) -> str:
-    """Write what brings a sample in and takes it out; ``given`` is a list of addresses.
-
-    The targets ``along`` have one for each of several steps.
-    """
-    fields, inputs = kernels.of(Role.STATE), kernels.of(Role.INPUT)
-    targets, readouts = kernels.of(Role.TARGET), kernels.of(Role.READOUT)
-    level, rows = ["long long level"], len(inputs)
-    snapshot = "(number + s * SNAPSHOTS)"
-
-    def state(out: bool) -> list[Move]:
-        return [(f, "[level % 2]", "s", out) for f in fields]
-
-    taken = [(i, "", f"(s % given[{rows + k}])", False) for k, i in enumerate(inputs)]
-    aims = [(y, "", snapshot if y in along else "s", False) for y in targets]
-    given = [(i, "", "s", True) for i in inputs]
-    read = [(r, "", "s", True) for r in readouts]
-    found = [
-        _copy(kernels, "take_state", level, state(False)),
-        _copy(kernels, "give_state", level, state(True)),
-        _copy(kernels, "take_inputs", [], taken),
-        _copy(kernels, "give_inputs", [], given),
-        _copy(kernels, "give_readouts", [], read),
-        _copy(kernels, "take_targets", ["long long number"], aims),
-        *_levels(kernels, fields),
-        *_sums(kernels),
-    ]
-    return "\n\n".join(found)
-
-
-def _copy(kernels: Functions, name: str, more: list[str], moves: Sequence[Move]) -> str:
-    """A function that copies arrays from those of the batch (without margins), or back.
-
-    ``given`` has their addresses.
-    """
-    arguments = [TEAM, "long long s", *more, "const Word *given", "V &v"]
-    lines = ["template <class V>", *function(name, arguments), "{"]
-    for number, (array, level, row, out) in enumerate(moves):
-        size = math.prod(kernels.arrays[array].shape)
-        kind = "real" if out else "const real"
-        own = f"v.{kernels.member(array)}{level}"
-        own += _decoded(kernels, kernels.arrays[array])
-        away = f"all[{row}]" if size == 1 else f"all[i + {size} * {row}]"
-        left, right = (away, own) if out else (own, away)
-        lines += [
-            f"{INDENT}{{",
-            f"{INDENT * 2}{kind} *all = ({kind} *)given[{number}];",
-            f"{INDENT * 2}for (int i = team.lane; i < {size}; i += LANES)",
-            f"{INDENT * 3}{left} = {right};",
-            f"{INDENT}}}",
-        ]
-    return "\n".join([*lines, f"{INDENT}team.meet();", "}"])
-
-
-def _decoded(kernels: Functions, array: Array) -> str:
-    """Subscripts of the cell number i of an array, within its margins."""
-    axes = [axis for axis in array.axes if axis.name != BATCH]
-    text = ""
-    for number, axis in enumerate(axes):
-        behind = math.prod(a.size for a in axes[number + 1 :])
-        value = f"i / {behind}" if behind > 1 else "i"
-        if number:
-            value += f" % {axis.size}"
-        low = kernels.margins.get(axis.name, 0)
-        text += f"[{low} + {value}]" if low else f"[{value}]"
-    return text
-
-
-def _levels(kernels: Functions, fields: list[str]) -> list[str]:
-    """What moves whole states: to those that are kept, and between levels."""
-
-    def whole(head: list[str], form: str, pairs: list[tuple[str, str]]) -> str:
-        lines = [*head, "{"]
-        for left, right in pairs:
-            lines.append(f"{INDENT}{form.format(left, right)}")
-        return "\n".join([*lines, f"{INDENT}team.meet();", "}"])
-
-    names = [kernels.member(f) for f in fields]
-    return [
-        whole(
-            function("keep", [TEAM, "long long n", "const Values &v", "State &kept"]),
-            "copy(team, {1}, {0});",
-            [(f"kept.{f}", f"v.{f}[n % 2]") for f in names],
-        ),
-        whole(
-            function("fetch", [TEAM, "long long n", "const State &kept", "Values &v"]),
-            "copy(team, {1}, {0});",
-            [(f"v.{f}[n % 2]", f"kept.{f}") for f in names],
-        ),
-        whole(
-            function("join_levels", [TEAM, "long long n", "Cotangents &v_bar"]),
-            "add(team, {1}, {0});",
-            [(f"v_bar.{f}[n % 2]", f"v_bar.{f}[(n + 1) % 2]") for f in names],
-        ),
-        whole(
-            function("clear_sample", [TEAM, "Cotangents &v_bar"]),
-            "wipe(team, {0});",
-            [
-                (f"v_bar.{kernels.member(n)}", "")
-                for n in (*fields, *kernels.of(Role.INPUT))
-            ],
-        ),
-    ]
-
-
-def _sums(kernels: Functions) -> list[str]:
-    """What adds the sums of a sample to those of all, and those of the threads up."""
-    texts = []
-    for loss in kernels.of(Role.LOSS):
-        member = kernels.member(loss)
-        value = f"{INDENT}return v.{member};"
-        texts.append("\n".join([*_LOSS_OF, "{", value, "}"]))
-        head = function("set_loss", [TEAM, "real value", "Cotangents &v_bar"])
-        seed = f"{INDENT}if (team.lane == 0) v_bar.{member} = value;"
-        seeds = [seed] if loss in kernels.used[BAR] else []
-        texts.append("\n".join([*head, "{", *seeds, f"{INDENT}team.meet();", "}"]))
-    lines = function("add_up", [TEAM, "Sums &sums", "Totals &totals"])
-    lines.append("{")
-    for name in kernels.summed():
-        member = kernels.member(name)
-        lines.append(f"{INDENT}add(team, sums.{member}, totals.{member});")
-        lines.append(f"{INDENT}wipe(team, sums.{member});")
-    texts.append("\n".join([*lines, f"{INDENT}team.meet();", "}"]))
-    lines = [*function("join_lanes", [TEAM, "Totals &totals"]), "{"]
-    for name in kernels.shared(BAR):
-        if name + BAR in kernels.laned:
-            lines.append(f"{INDENT}team.join(totals.{kernels.member(name)});")
-    return [*texts, "\n".join([*lines, f"{INDENT}team.meet();", "}"])]
-
-
-_LOSS_OF = ["__device__ double loss_of(const Values &v)"]

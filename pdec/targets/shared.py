@@ -80,7 +80,12 @@ def shortened(
         (a for a in expr.args if a.args), key=lambda part: -len(inline(part))
     )
     if not inner:
-        return expr
+        if not expr.is_Mul or len(expr.args) < 3:
+            return expr
+        half = len(expr.args) // 2  # of names alone, long ones
+        part = _named(body, inline, sympy.Mul(*expr.args[:half]), wide, deeper)
+        rest = sympy.Mul(*expr.args[half:])
+        return shortened(body, inline, part * rest, room, deeper=deeper)
     part = _named(body, inline, inner[0], wide, deeper)
     return shortened(body, inline, expr.xreplace({inner[0]: part}), room, deeper=deeper)
 
@@ -96,6 +101,8 @@ def _summed(
     ]
     total: sympy.Expr = sympy.S.Zero
     for term in terms:
+        if len(inline(term)) > wide:  # as short as it gets
+            term = _written(body, inline, term)
         if total != 0 and len(inline(total + term)) > wide:
             total = _named(body, inline, total, WIDTH, deeper)
         total += term
@@ -108,7 +115,11 @@ def _named(
     body: Body, inline: Inline, expr: sympy.Expr, room: int, deeper: int
 ) -> sympy.Expr:
     """Compute a part on a line of its own, and return the symbol for it."""
-    value = shortened(body, inline, expr, room, deeper=deeper)
+    return _written(body, inline, shortened(body, inline, expr, room, deeper=deeper))
+
+
+def _written(body: Body, inline: Inline, value: sympy.Expr) -> sympy.Expr:
+    """Write a part on a line of its own, and return the symbol for it."""
     body.parts += 1
     name = f"part~{body.parts}"
     body.lines.append(f"{INDENT}{body.module.names(name)} = {inline(value)}")

@@ -12,7 +12,7 @@
 #define __align__(n) __attribute__((aligned(n)))
 #define __launch_bounds__(n)
 
-struct Index { unsigned x; };
+struct Index { unsigned x, y; };
 static Index threadIdx, blockIdx, blockDim, gridDim;
 
 namespace model { __align__(16) unsigned char chip[1 << 18]; }
@@ -46,17 +46,31 @@ static unsigned random_below(unsigned n)
     state = state * 6364136223846793005ull + 1442695040888963407ull;
     return unsigned(state >> 33) % n;
 }
+// The memory of the chip is that of one block at a time.
+static void lend_chip(unsigned block, size_t bytes)
+{
+    static unsigned char *kept = 0;
+    static unsigned now = 0;
+    if (block == now && kept) return;
+    kept = (unsigned char *)realloc(kept, (gridDim.x * gridDim.y + 1) * bytes + 1);
+    memcpy(kept + now * bytes, model::chip, bytes);
+    memcpy(model::chip, kept + block * bytes, bytes);
+    now = block;
+}
 // Run the threads of blocks first to last - 1 until all are done.
-static void run(unsigned first, unsigned last, unsigned threads, int order)
+static void run(
+    unsigned first, unsigned last, unsigned threads, int order, size_t shared)
 {
     const unsigned count = (last - first) * threads;
     const size_t room = 1 << 17;
+    static char *stacks[1 << 14];
     Thread *all = (Thread *)calloc(count, sizeof(Thread));
     unsigned *turn = (unsigned *)malloc(count * sizeof(unsigned));
     for (unsigned k = 0; k < count; k++) {
         Thread &t = all[k];
         t.block = first + k / threads, t.number = k % threads, t.state = READY;
-        t.stack = (char *)malloc(room);
+        if (!stacks[k]) stacks[k] = (char *)malloc(room);
+        t.stack = stacks[k];
         getcontext(&t.context);
         t.context.uc_stack.ss_sp = t.stack;
         t.context.uc_stack.ss_size = room;
@@ -74,7 +88,9 @@ static void run(unsigned first, unsigned last, unsigned threads, int order)
             Thread &t = all[order == 1 ? count - 1 - k : turn[k]];
             if (t.state != READY) continue;
             moved = true;
-            now = &t, threadIdx.x = t.number, blockIdx.x = t.block;
+            now = &t, threadIdx.x = t.number;
+            blockIdx.x = t.block % gridDim.x, blockIdx.y = t.block / gridDim.x;
+            if (last - first > 1) lend_chip(t.block, shared);
             swapcontext(&home, &t.context);
             left -= t.state == DONE;
         }
@@ -87,31 +103,23 @@ static void run(unsigned first, unsigned last, unsigned threads, int order)
         }
         if (!moved) abort();  // some wait for others that have ended
     }
-    for (unsigned k = 0; k < count; k++) free(all[k].stack);
     free(all), free(turn);
 }
 }  // namespace cpu
 
 static inline void __syncthreads() { cpu::pause(cpu::WAITS); }
-static inline void __threadfence() {}
-static inline void __nanosleep(unsigned) { cpu::pause(cpu::READY); }
-static inline unsigned atomicAdd(unsigned *at, unsigned more)
-{
-    unsigned before = *at;
-    *at += more;
-    return before;
-}
 
-// Launch a kernel with numbers and addresses as arguments. Blocks that wait for each
-// other (`together` at a time) run together, others one after the other.
+// Launch a kernel with numbers and addresses as arguments. Blocks run one after the
+// other, or `together`: what one writes and another one reads then depends on the order.
 extern "C" void launch(
-    void (*kernel)(const long long *), unsigned blocks, unsigned threads,
-    unsigned together, int order, const long long *words)
+    void (*kernel)(const long long *), unsigned blocks, unsigned rows, unsigned threads,
+    bool together, int order, unsigned shared, const long long *words)
 {
-    gridDim.x = blocks, blockDim.x = threads;
+    gridDim.x = blocks, gridDim.y = rows, blockDim.x = threads;
     cpu::kernel = kernel, cpu::words = words;
-    for (unsigned first = 0; first < blocks; first += together) {
+    const unsigned all = blocks * rows, some = together ? all : 1;
+    for (unsigned first = 0; first < all; first += some) {
         memset(model::chip, 0xff, sizeof model::chip);
-        cpu::run(first, first + together, threads, order);
+        cpu::run(first, first + some, threads, order, shared);
     }
 }

@@ -4,9 +4,9 @@ Arrays wrap those of NumPy and mix with them as little as CuPy's do; fresh memor
 holds NaN. Of NumPy's functions there are those that the tables below name, with the
 keywords of CuPy's; what reads a number back to the CPU is counted in ``reads``.
 ``RawModule`` compiles the text that it is given with the machine's C++ compiler and
-``cpu.h``, and runs each thread of a block as a coroutine. ``ORDER`` and ``THREADS``
-say in which order the threads of a block run between two meetings, and how many there
-are of them.
+``cpu.h``, and runs each thread of a block as a coroutine. ``ORDER`` says in which order
+the threads of a block, or of all blocks of a launch that is one of many, run between
+two meetings. A graph plays back what was launched while it was captured.
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 HERE = Path(__file__).parent
 ORDER = 0  # 0: as they are numbered, 1: the other way round, 2: another one each time
-THREADS = 0  # of a block; 0: as many as the text says
-BLOCKS = 0  # that work on a sample, likewise
 IN_CHIP = 227 << 10  # bytes of shared memory that a block may have
 launches: list[str] = []
+graphs: list[int] = []  # how many launches each graph had that was sent
 reads: list[str] = []
 
 # What the modules need of NumPy's functions, and CuPy has, with its keywords: the
@@ -266,10 +265,47 @@ class OutOfMemoryError(MemoryError):
     """CuPy's own."""
 
 
+class _Stream:
+    """One in whose context launches are recorded while it captures."""
+
+    current: Any = None
+
+    def __init__(self, *, non_blocking: bool = False) -> None:
+        self._before: Any = None
+        self.captured: list[Any] | None = None
+
+    def __enter__(self) -> None:
+        self._before, _Stream.current = _Stream.current, self
+
+    def __exit__(self, *error: Any) -> None:
+        _Stream.current = self._before
+
+    def wait_event(self, event: _Event) -> None: ...
+
+    def begin_capture(self) -> None:
+        self.captured = []
+
+    def end_capture(self) -> Any:
+        captured, self.captured = self.captured, None
+        assert captured is not None
+        return _Graph(captured)
+
+
+class _Graph:
+    def __init__(self, captured: list[Any]) -> None:
+        self._captured = captured
+
+    def launch(self) -> None:
+        graphs.append(len(self._captured))
+        for kernel, arguments in self._captured:
+            kernel.run(*arguments)
+
+
 cuda = SimpleNamespace(
     Device=_Device,
     Event=_Event,
-    get_current_stream=lambda: SimpleNamespace(wait_event=lambda event: None),
+    Stream=_Stream,
+    get_current_stream=lambda: _Stream.current or _Stream(),
     memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
     runtime=SimpleNamespace(getDeviceCount=lambda: 1),
 )
@@ -280,6 +316,7 @@ COMPILER = shutil.which("g++") or shutil.which("c++")
 _FLAGS = ["-std=c++17", "-O1", "-fPIC", "-shared", "-w", "-fno-strict-aliasing"]
 _CACHE = Path(os.environ.get("PDEC_CUDA_CACHE", tempfile.gettempdir())) / "pdec_cuda"
 _ENTRY = r'^(?:KERNEL|extern "C" __global__ void) (\w+)\('
+_PART = r"^(?:FORWARD|BACKWARD|TANGENT)\((\w+)\)"  # a macro that makes run_…
 _WORDS = """
 namespace cpu {
 template <class T> T from_word(long long word)
@@ -311,6 +348,7 @@ template <size_t... I> struct make<0, I...> { typedef index_list<I...> type; };
 def build(code: str, options: tuple[str, ...]) -> Path:
     """Compile CUDA C for the CPU, and return the library."""
     names = re.findall(_ENTRY, code, re.MULTILINE)
+    names += [f"run_{part}" for part in re.findall(_PART, code, re.MULTILINE)]
     entries = "".join(
         f'extern "C" void {name}_words(const long long *words) '
         f"{{ cpu::call(model::{name}, words); }}\n"
@@ -319,8 +357,6 @@ def build(code: str, options: tuple[str, ...]) -> Path:
     text = code + _LISTS + _WORDS + entries
     flags = [o for o in options if o.startswith("-D")]
     flags += [f'-DPDEC_CPU="{HERE / "cpu.h"}"']
-    flags += [f"-DTHREADS={THREADS}"] if THREADS else []
-    flags += [f"-DBLOCKS={BLOCKS}"] if BLOCKS else []
     key = repr((text, flags, (HERE / "cpu.h").read_text()))
     library = _CACHE / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.so"
     if not library.exists():
@@ -341,28 +377,36 @@ class RawModule:
 
     def __init__(self, *, code: str, options: tuple[str, ...]) -> None:
         self._library = ctypes.CDLL(str(build(code, options)))
-        (blocks,) = re.findall(r"^#define BLOCKS (\d+)$", code, re.MULTILINE)
-        self._blocks = BLOCKS or int(blocks)
+        self._apart = "#define BLOCKS 1\n" not in code
 
     def get_function(self, name: str) -> Any:
-        return _Kernel(self._library, name, self._blocks)
+        return _Kernel(self._library, name, self._apart)
 
 
 class _Kernel:
-    max_dynamic_shared_size_bytes = 0
+    max_dynamic_shared_size_bytes = 48 << 10
 
-    def __init__(self, library: Any, name: str, blocks: int) -> None:
+    def __init__(self, library: Any, name: str, apart: bool) -> None:
         self._launch, self._kernel = library.launch, getattr(library, f"{name}_words")
-        self._name, self._meets = name, blocks > 1 and not name.startswith("add_")
+        self._name, self._together = name, apart and not name.startswith("add_")
 
     def __call__(
         self, grid: Any, block: Any, args: Any, *, shared_mem: int = 0
     ) -> None:
-        assert shared_mem == self.max_dynamic_shared_size_bytes <= IN_CHIP
-        launches.append(self._name)
+        assert shared_mem <= self.max_dynamic_shared_size_bytes
+        assert shared_mem <= max(IN_CHIP, 48 << 10)
         words = (ctypes.c_longlong * len(args))(*map(_word, args))
-        together = grid[0] if self._meets else 1
-        self._launch(self._kernel, grid[0], block[0], together, ORDER, words)
+        captured = None if _Stream.current is None else _Stream.current.captured
+        arguments = (*grid, 1)[:2], block[0], shared_mem, words
+        if captured is None:
+            self.run(*arguments)
+        else:
+            captured.append((self, arguments))
+
+    def run(self, grid: Any, threads: int, shared: int, words: Any) -> None:
+        launches.append(self._name)
+        how = threads, self._together, ORDER, shared
+        self._launch(self._kernel, *grid, *how, words)
 
 
 def _word(value: Any) -> int:

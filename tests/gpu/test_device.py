@@ -15,7 +15,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from comparison import OnHost, compare, growth, point, results
 from test_cupy import EXPLICIT, MODELS, MOST_STEPS
 
-import pdec
+from pdec.emission.emit import emit
+from pdec.pipeline import TARGETS, Compilation, derive, module_of
+from pdec.source import read
+from pdec.targets import cupy as cupy_target
 
 
 def missing() -> str:
@@ -31,11 +34,22 @@ def missing() -> str:
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
 
-def loaded(model: Path, target: str, **options: bool) -> ModuleType:
+def loaded(model: Path, target: str, kind: str = "") -> ModuleType:
+    """A module: of array operations, for a block a sample, or for several (steps)."""
     found = re.search(r"^steps (\d+)", model.read_text("utf-8"), re.MULTILINE)
     long = found is not None and int(found[1]) > MOST_STEPS
-    steps = {"steps": MOST_STEPS} if long else None
-    return pdec.load(model, target=target, overrides=steps, **options)
+    options: dict[str, float] = {"steps": MOST_STEPS} if long else {}
+    derivation = derive(read(model), overrides=options)
+    with pytest.MonkeyPatch.context() as patch:
+        if kind == "steps":
+            patch.setattr(cupy_target, "team", lambda kernels: (64, 5))
+        text = emit(
+            derivation,
+            target=TARGETS[target],
+            options=options,
+            arrays=kind == "arrays",
+        )
+    return module_of(Compilation(derivation, text, ""))
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -45,20 +59,23 @@ def test_kernels_equal_arrays_and_these_numpy(model: Path) -> None:
     theirs = loaded(model, "numpy")
     at = point(theirs, "float64")
     expected, tolerance = results(theirs, at), 1e-12 * growth(theirs, at)
-    for arrays in (True, False) if model in EXPLICIT else (True,):
-        device = loaded(model, "cupy", arrays=arrays)
-        assert hasattr(device, "_CUDA") == (not arrays)
+    for kind in ("arrays", "blocks", "steps") if model in EXPLICIT else ("arrays",):
+        device = loaded(model, "cupy", kind)
+        assert hasattr(device, "_CUDA_KERNELS") == (kind != "arrays")
+        assert hasattr(device, "_LAUNCHES") == (kind == "steps")
         ours = OnHost(device, device._handed_out, device._on_host)
-        found = results(ours, at)
-        compare(found, expected, tolerance)
+        for _ in range(3):  # then launches have become graphs
+            found = results(ours, at)
+            compare(found, expected, tolerance)
         expected = found
 
 
-def test_two_runs_give_the_same_bits_on_any_stream() -> None:
+@pytest.mark.parametrize("kind", ["blocks", "steps"])
+def test_two_runs_give_the_same_bits_on_any_stream(kind: str) -> None:
     import cupy
 
     model = Path(__file__).parent.parent / "models/walls1d.npde"
-    module = loaded(model, "cupy")
+    module = loaded(model, "cupy", kind)
     at = module._handed_out(point(loaded(model, "numpy"), "float32", batch=64))
     cupy.cuda.get_current_stream().synchronize()
     found = []

@@ -1,6 +1,22 @@
-"""The kernels: all steps of samples, there and back, in one launch."""
+"""Kernels that take a sample through all its steps in one launch, by one block.
+
+Input: the run, and the addresses of what it reads and writes (cupy_driver.py).
+"""
 
 from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from pdec.runtime.checkpoints import _schedule
+from pdec.runtime.checks import _Run
+from pdec.runtime.cuda import _THREADS
+from pdec.runtime.cupy_arrays import _lib
+from pdec.runtime.cupy_driver import _ROOM, _compiled, _empty, _numbers
+from pdec.runtime.generated import MODEL
+from pdec.runtime.types import Array
 
 # --- CUDA C: all steps of some samples -----------------------------------------------
 
@@ -9,17 +25,17 @@ from __future__ import annotations
 # last state, like z and x), and what goes out (like z and x, then the readouts).
 _CUDA_KERNELS = r"""
 struct Forward {
-    double lanes[LANES];
+    double lanes[THREADS];
     Values v;
 };
 struct Backward {
-    double lanes[LANES];
+    double lanes[THREADS];
     Values v;
     Cotangents v_bar;
     Sums sums;
 };
 struct Tangent {
-    double lanes[LANES];
+    double lanes[THREADS];
     Values v;
     Tangents v_dot;
 };
@@ -32,10 +48,9 @@ struct Tangent {
 #else
 #define WORK_IN(Kind) Kind &w = ((Kind *)room)[GROUP]
 #endif
-#define GROUP (blockIdx.x / BLOCKS)
-#define GROUPS (gridDim.x / BLOCKS)
-#define A_TEAM \
-    {int(blockIdx.x % BLOCKS * THREADS + threadIdx.x), w.lanes, gates + GROUP}
+#define GROUP blockIdx.x
+#define GROUPS gridDim.x
+#define A_TEAM {int(threadIdx.x), w.lanes}
 #define KERNEL extern "C" __global__ void __launch_bounds__(THREADS)
 
 // Bring in a sample; without a state, the model says how it begins.
@@ -55,7 +70,7 @@ __device__ void begin(
 // Steps start to end - 1 of all samples.
 KERNEL run_samples(
     long long batch, long long start, long long end, const Word *given,
-    const Shared *c, char *room, unsigned *gates)
+    const Shared *c, char *room)
 {
     WORK_IN(Forward);
     Team team = A_TEAM;
@@ -71,7 +86,7 @@ KERNEL run_samples(
 # [feature: readout]
 // The readouts of states.
 KERNEL read_samples(
-    long long batch, const Word *given, const Shared *c, char *room, unsigned *gates)
+    long long batch, const Word *given, const Shared *c, char *room)
 {
     WORK_IN(Forward);
     Team team = A_TEAM;
@@ -89,7 +104,7 @@ KERNEL read_samples(
 // The losses of states, with the targets of a snapshot.
 KERNEL judge_samples(
     long long batch, long long number, const Word *given, const Shared *c,
-    double *losses, char *room, unsigned *gates)
+    double *losses, char *room)
 {
     WORK_IN(Forward);
     Team team = A_TEAM;
@@ -111,7 +126,7 @@ KERNEL judge_samples(
 // The tangents of all steps.
 KERNEL push_samples(
     long long batch, long long steps, const Word *given, const Shared *c,
-    const SharedTangents *c_dot, char *room, unsigned *gates)
+    const SharedTangents *c_dot, char *room)
 {
     WORK_IN(Tangent);
     Team team = A_TEAM;
@@ -137,8 +152,7 @@ KERNEL push_samples(
 KERNEL differentiate_samples(
     long long batch, long long steps, long long every, double loss_bar,
     long long slots, long long moves, const int *move, long long places, State *kept,
-    const Word *given, const Shared *c, Totals *totals, double *losses, char *room,
-    unsigned *gates)
+    const Word *given, const Shared *c, Totals *totals, double *losses, char *room)
 {
     WORK_IN(Backward);
     Team team = A_TEAM;
@@ -193,26 +207,119 @@ KERNEL differentiate_samples(
         join_lanes(team, total);
     }
 }
-
-// Add rows up in their order, each column by a thread of its own.
-template <class T> __device__ void add_rows(
-    long long rows, long long columns, const T *all, double *total)
-{
-    for (long long k = blockIdx.x * (long long)blockDim.x + threadIdx.x; k < columns;
-         k += (long long)gridDim.x * blockDim.x) {
-        double sum = 0.0;
-        for (long long row = 0; row < rows; row++) sum += all[row * columns + k];
-        total[k] = sum;
-    }
-}
-extern "C" __global__ void add_totals(
-    long long rows, long long columns, const double *all, double *total)
-{
-    add_rows(rows, columns, all, total);
-}
-extern "C" __global__ void add_samples(
-    long long rows, long long columns, const real *all, double *total)
-{
-    add_rows(rows, columns, all, total);
-}
 """
+
+# --- one launch for all steps --------------------------------------------------------
+
+# what a kernel works in, besides a number of each thread: these records
+_WORK_IN: dict[str, tuple[str, ...]] = {
+    "run_samples": ("Values",),
+    "read_samples": ("Values",),
+    "judge_samples": ("Values",),
+    "push_samples": ("Values", "Tangents"),
+    "differentiate_samples": ("Values", "Cotangents", "Sums"),
+}
+
+
+def _working_bytes(kernel: str, dtype: np.dtype[Any]) -> int:
+    """Return the bytes that a kernel works in for one sample."""
+    numbers = sum(_numbers(record) for record in _WORK_IN[kernel])
+    return 8 * (_THREADS + -(-numbers * dtype.itemsize // 8))
+
+
+@functools.cache
+def _kernel(name: str, dtype: str, in_chip: bool, device: int) -> Any:
+    """Return a kernel, which may use as much memory of the chip as it needs."""
+    options = ("-DIN_CHIP",) if in_chip else ()
+    kernel = _compiled(dtype, options, device).get_function(name)
+    if in_chip:
+        kernel.max_dynamic_shared_size_bytes = _working_bytes(name, np.dtype(dtype))
+    return kernel
+
+
+def _launch(name: str, run: _Run, groups: int, more: int, *arguments: Any) -> None:
+    """Run a kernel on the current stream; `groups` samples at a time, or fewer.
+
+    Each takes `more` bytes besides those that it works in.
+    """
+    device = _lib.cuda.Device()
+    size = _working_bytes(name, run.dtype)
+    in_chip = size <= device.attributes["MaxSharedMemoryPerBlockOptin"]
+    groups = max(1, min(groups, _ROOM // (more + (0 if in_chip else size) + 1)))
+    kernel = _kernel(name, run.dtype.name, in_chip, device.id)
+    words = [np.float64(a) if isinstance(a, float) else a for a in arguments]
+    words = [np.int64(a) if isinstance(a, int) else a for a in words]
+    if callable(words[-1]):  # what each group has of its own
+        words[-1:] = words[-1](groups)
+    room = _empty(1 if in_chip else groups * size, np.uint8)
+    shared = size if in_chip else 0
+    kernel((groups,), (_THREADS,), (*words, room), shared_mem=shared)
+
+
+def _words(given: list[int]) -> Array:
+    words: Array = _lib.asarray(np.array(given, np.int64))
+    return words
+
+
+def _send_steps(run: _Run, start: int, end: int, given: list[int], c: Array) -> None:
+    """Run steps start to end - 1 of all samples."""
+    _launch("run_samples", run, run.batch, 0, run.batch, start, end, _words(given), c)
+
+
+# [feature: readout]
+def _send_readouts(run: _Run, given: list[int], c: Array) -> None:
+    """Read the states of all samples out."""
+    _launch("read_samples", run, run.batch, 0, run.batch, _words(given), c)
+
+
+# [end]
+def _send_tangents(run: _Run, given: list[int], c: Array, c_dot: Array) -> None:
+    """Take the tangents of all samples through all steps."""
+    batch, steps = run.batch, MODEL.steps
+    _launch("push_samples", run, batch, 0, batch, steps, _words(given), c, c_dot)
+
+
+# [feature: loss]
+def _send_losses(
+    run: _Run, number: int, given: list[int], c: Array, losses: Array
+) -> None:
+    """Take the loss of all samples, with the targets of a snapshot."""
+    words, batch = _words(given), run.batch
+    _launch("judge_samples", run, batch, 0, batch, number, words, c, losses)
+
+
+# [end]
+def _send_back(
+    run: _Run,
+    slots: int,
+    every: int,
+    given: list[int],
+    c: Array,
+    totals: Array,
+    losses: Array,
+) -> None:
+    """Take all samples there and back; a row of totals is for a range of samples."""
+    moves = np.array(list(_schedule(slots)), np.int32).reshape(-1, 3)
+    places = 1 + int(moves[:, 2].max(initial=0))
+    state, sums = _numbers("State"), len(totals)
+    _launch(
+        "differentiate_samples",
+        run,
+        sums,
+        places * state * run.dtype.itemsize,
+        run.batch,
+        MODEL.steps,
+        every,
+        1.0 / losses.size,
+        sums,
+        len(moves),
+        _lib.asarray(moves),
+        places,
+        lambda groups: (
+            _empty((groups, places, state), run.dtype),
+            _words(given),
+            c,
+            totals,
+            losses,
+        ),
+    )

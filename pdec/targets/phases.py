@@ -1,0 +1,93 @@
+"""What the threads of a sample do between two meetings: phases, and their loops.
+
+A nest is cut into runs of maps over the same targets, each a phase (``phases``).  Who
+touches what in a phase tells whether the threads must meet before another one:
+
+    z_next[x] = …  then  … z_next[x]        the same thread: no
+    z_next[x] = …  then  … z_next[x - 1]    perhaps another one: yes
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from pdec.forms.statements import Array
+from pdec.targets.layout import INDENT, WIDTH
+from pdec.targets.nests import Nest, Piece
+
+
+class Phase(NamedTuple):
+    """Maps over the same targets, and who works on them.
+
+    Each of the threads has targets of its own, or (``shared``) a share of each sum.
+    ``owners`` says of arrays that are touched which thread touches an element: equal
+    keys stand for the same thread, None for any.
+    """
+
+    nest: Nest
+    parallel: tuple[str, ...]
+    serial: tuple[str, ...]
+    shared: bool
+    owners: dict[str, object]
+    writes: frozenset[str]
+
+    def disturbs(self, other: Phase) -> bool:
+        """Whether the threads must meet between this phase and another one."""
+        both = self.owners.keys() & other.owners.keys()
+        return any(
+            name in self.writes | other.writes
+            and (
+                self.owners[name] is None or self.owners[name] != other.owners.get(name)
+            )
+            for name in both
+        )
+
+
+def phases(pieces: Iterable[Piece], arrays: Mapping[str, Array]) -> list[Piece]:
+    """Nests cut into runs of maps that have the same targets."""
+    found: list[Piece] = []
+    for piece in pieces:
+        if not isinstance(piece, Nest) or piece.gathered:
+            found.append(piece)
+            continue
+        runs: list[Nest] = []
+        for one in piece.maps:
+            own = set(one.target.indices)
+            if runs and set(runs[-1].maps[0].target.indices) == own:
+                runs[-1].maps.append(one)
+            else:
+                runs.append(replace(piece, maps=[one], cleared=[]))
+        started: set[str] = set()
+        for run in runs:
+            names = {m.writes for m in run.maps} - started
+            run.cleared = [m for m in piece.cleared if m.writes in names]
+            started |= names
+        found += runs
+    return found
+
+
+def strided(indices: Sequence[tuple[str, int, int]], indent: str) -> list[str]:
+    """The head of a loop over (name, low, high), dealt out to the threads."""
+    if not indices:
+        return [f"{indent}if (team.lane == 0) {{"]
+    if len(indices) == 1:
+        ((i, low, high),) = indices
+        start = f"{low} + team.lane" if low else "team.lane"
+        return [f"{indent}for (int {i} = {start}; {i} < {high}; {i} += LANES) {{"]
+    lengths = [high - low for _, low, high in indices]
+    total = " * ".join(map(str, lengths))
+    lines = [f"{indent}for (int at = team.lane; at < {total}; at += LANES) {{"]
+    parts = []
+    for number, (i, low, _) in enumerate(indices):
+        behind = math.prod(lengths[number + 1 :])
+        value = f"at / {behind}" if behind > 1 else "at"
+        if number:
+            value += f" % {lengths[number]}"
+        parts.append(f"{i} = {low} + {value}" if low else f"{i} = {value}")
+    line = f"{indent}{INDENT}const int {', '.join(parts)};"
+    if len(line) <= WIDTH:
+        return [*lines, line]
+    return [*lines, *(f"{indent}{INDENT}const int {part};" for part in parts)]
