@@ -158,12 +158,15 @@ def _reduce_scratch(body: Body, statement: Map, *, scalar: bool) -> None:
         factor, expr = split_scalar(statement.expr)
     inner = tuple(i for i in statement.over if i != BATCH)
     pair = _pair(body, writer, expr) if scalar and inner else None
-    value = pair or body.summand(writer, expr)
+    value = "" if pair else body.summand(writer, expr)
     body.lines += writer.lines
     axes = axes_of(running, statement.over)
     if scalar:
         # the cells of one sample in the working precision, the samples in float64
-        if inner and not pair:
+        if pair:
+            value = body.module.names("row~sums")
+            body.lines += call(f"{value} = np.vecdot", pair)
+        elif inner:
             value = f"np.sum({value}, axis={axes_of(running, inner)})"
         arguments = [value, "dtype=np.float64"]
         _deposit(body, statement.target, factor, "np.sum", arguments, add=True)
@@ -175,17 +178,14 @@ def _reduce_scratch(body: Body, statement: Map, *, scalar: bool) -> None:
     _deposit(body, statement.target, factor, name, [value, f"axis={axes}"], add=add)
 
 
-def _pair(body: Body, writer: InPlace, expr: sympy.Expr) -> str | None:
-    """A product as the products of two arrays, summed along their last axis."""
+def _pair(body: Body, writer: InPlace, expr: sympy.Expr) -> list[str] | None:
+    """A product as two arrays, whose products can be summed along the last axis."""
     factors = sympy.Mul.make_args(expr)
     whole = [f for f in factors if isinstance(f, Access) and _fills(body, writer, f)]
-    if len(factors) < 2 or not whole:
+    rest = expr / whole[0] if whole else sympy.S.One
+    if not (rest in whole or rest.args):
         return None
-    rest = expr / whole[0]
-    if writer.operand(rest) is not None and rest not in whole:
-        return None
-    left, right = (body.summand(writer, each) for each in (whole[0], rest))
-    return f"np.vecdot({left}, {right})"
+    return [body.summand(writer, each) for each in (whole[0], rest)]
 
 
 def _fills(body: Body, writer: InPlace, access: Access) -> bool:
