@@ -208,11 +208,11 @@ def _pull_back(run: _Run, zT_bar: Arrays, slots: int) -> dict[str, Any]:
     """Return the cotangents of all that is read, from that of the final state."""
 
     def seed(n: int, tile: _Tile, tile_bar: _Tile, c_bar: Arrays) -> None:
-        if n == MODEL.steps:
-            tile_bar.set_level(n)
-            _set_fields(zT_bar, tile_bar)
+        tile_bar.set_level(n)
+        _set_fields(zT_bar, tile_bar)
 
-    return _finish(run, _sum_tiles(run, seed, slots))
+    last = range(MODEL.steps, MODEL.steps + 1)
+    return _finish(run, _sum_tiles(run, seed, last, slots))
 
 
 # [feature: loss]
@@ -254,15 +254,14 @@ def _loss_gradients(
     losses = _lib.empty((run.batch, len(_SNAPSHOTS)))
 
     def seed(n: int, tile: _Tile, tile_bar: _Tile, c_bar: Arrays) -> None:
-        if n in _SNAPSHOTS:
-            number = _SNAPSHOTS.index(n)
-            losses[tile.rows, number] = _tile_losses(tile, targets, number)
-            tile_bar.v["loss"][...] = 1.0 / losses.size
-            _loss_vjp(tile.c, tile.v, c_bar, tile_bar.v)
-            for name in _STATE:
-                tile_bar.v[f"{name}_next"] += tile_bar.v[name]
+        number = _SNAPSHOTS.index(n)
+        losses[tile.rows, number] = _tile_losses(tile, targets, number)
+        tile_bar.v["loss"][...] = 1.0 / losses.size
+        _loss_vjp(tile.c, tile.v, c_bar, tile_bar.v)
+        for name in _STATE:
+            tile_bar.v[f"{name}_next"] += tile_bar.v[name]
 
-    sums = _sum_tiles(run, seed, slots)
+    sums = _sum_tiles(run, seed, _SNAPSHOTS, slots)
     # [feature: penalty]
     _penalty_vjp(run.c, sums.c)
     # [end]
@@ -338,22 +337,31 @@ def _advance_to(tile: _Tile, n: int, last: int, place: int) -> None:
 
 
 def _there_and_back(
-    tile: _Tile, tile_bar: _Tile, c_bar: Arrays, seed: _Seed, slots: int
+    tile: _Tile,
+    tile_bar: _Tile,
+    c_bar: Arrays,
+    seed: _Seed,
+    seeded: range,
+    slots: int,
 ) -> None:
-    """Take a tile to its final state, and the cotangents back; adds to c_bar."""
+    """Take a tile to its final state, and the cotangents back; adds to c_bar.
+
+    They are seeded after so many steps.
+    """
     for start, end, place in _schedule(slots):
         if start < end:
             _advance_to(tile, start, end, place)
             continue
-        tile.set_level(place + 1)
-        tile_bar.set_level(end)  # of two levels: v_bar[field_next] is that of start
-        seed(start, tile, tile_bar, c_bar)
+        if start in seeded:
+            tile.set_level(place + 1)
+            tile_bar.set_level(end)  # of two: v_bar[field_next] is that of start
+            seed(start, tile, tile_bar, c_bar)
         tile.set_level(place)
         tile_bar.set_level(end)
         _step_vjp(end, tile.c, tile.v, c_bar, tile_bar.v)
 
 
-def _sum_tiles(run: _Run, seed: _Seed, slots: int) -> _Cotangents:
+def _sum_tiles(run: _Run, seed: _Seed, seeded: range, slots: int) -> _Cotangents:
     """Run every tile there and back, and add up the cotangents in their order."""
     sums = _Cotangents(
         _zero_sums(),
@@ -368,7 +376,7 @@ def _sum_tiles(run: _Run, seed: _Seed, slots: int) -> _Cotangents:
             tile_bar.states[name][...] = 0.0
         for name in _INPUTS:
             tile_bar.v[name][...] = 0.0
-        _there_and_back(tile, tile_bar, c_bar, seed, slots)
+        _there_and_back(tile, tile_bar, c_bar, seed, seeded, slots)
         # [feature: initial]
         _initial_vjp(tile.c, tile.v, c_bar, tile_bar.v)
         # [end]
