@@ -6,6 +6,7 @@ import math
 import re
 import warnings
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +21,7 @@ from pdec.stability.amplification import contractivity
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Params = dict[str, Array]
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @cache
@@ -292,6 +294,20 @@ def test_growth_of_the_equation_is_not_the_steps() -> None:
     assert report.bound == pytest.approx(1.0)
     module = layer(W2=-1e-4)
     assert module.stability(module.init_params()).intrinsic == "ill-posed"
+
+
+@pytest.mark.parametrize("omega", [5e-324, 1e-200, 1e-17])
+def test_the_shortest_steps_are_stable(omega: float) -> None:
+    module = layer(W0=0.9)
+    report = module.stability(module.init_params(), omega)
+    assert (report.numerical, report.bound) == ("stable", 1.0)
+
+
+@pytest.mark.parametrize("D", [1e3, 1e155, 1e300])
+def test_numbers_whose_squares_overflow_are_judged(D: float) -> None:
+    module = compiled((ROOT / "examples/fitzhugh_nagumo.npde").read_text("utf-8"))
+    p = module.init_params() | {"D": np.asarray(D)}
+    assert module.stability(p).numerical == "unstable"
 
 
 def test_backward_euler_hides_growth() -> None:

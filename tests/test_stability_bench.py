@@ -24,8 +24,8 @@ def held(tally: object, *checks: str) -> None:
 
 
 def test_a_sample_of_random_models(bench: ModuleType) -> None:
-    tally = bench.run(100, seed=3, stride=13)
-    assert tally.draws >= 100
+    tally = bench.run(60, seed=3, stride=13)
+    assert tally.draws >= 60
     held(tally, "threshold", "stable", "contract", "adjoint", "powers")
 
 

@@ -95,6 +95,32 @@ def test_verify(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert {row["status"] for row in found["checks"]} == {"ok"}
 
 
+def test_a_compiled_target_is_compared_with_numpy(
+    file: Path, cache_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("numba")
+    assert main(["verify", str(file), "--format", "json"]) == 0
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    assert {row["status"] for row in checks} == {"ok"}
+    by_target = {target: [] for target in ("numpy", "numba")}
+    for row in checks:
+        by_target[row["target"]].append(row["check"])
+    assert list(by_target) == list(dict.fromkeys(row["target"] for row in checks))
+    assert "gradients against numpy's" in by_target["numba"]
+    assert not any("order of" in check for check in by_target["numba"])
+
+
+def test_a_target_that_differs_from_numpy_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = from_text(MODEL, "m.npde")
+    right = module_of(compile_source(text))
+    wrong = broken(MODEL, "np.subtract(1.0, ", "np.subtract(1.0000001, ")
+    point = right._random_point(np.random.default_rng(0))
+    assert verify._against(right, right, "other", point).status == "ok"
+    assert verify._against(right, wrong, "other", point).status == "FAILED"
+
+
 def test_a_failure_sets_the_status(
     file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

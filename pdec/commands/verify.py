@@ -37,6 +37,9 @@ What is checked, for each target:
   checkpoints       gradients with states computed again are the same bits
   threads           gradients on one thread and on three are the same bits; on a GPU,
                     those of all samples at once and of one after the other
+  against numpy's   gradients of other targets, to 1e-12 of the largest
+\b
+and, on the first of them, since all share the discrete equation:
   order in Δt       the scheme's, within 0.1, for a run with a known solution
   order in Δx       that of the stencils and walls, within 0.1, likewise
 

@@ -170,6 +170,8 @@ def remedy(character: str) -> str | None:
         return "write an ordinary space"
     if plain is None:
         plain = unicodedata.normalize("NFKC", character)
+    if "\N{FRACTION SLASH}" in plain:  # what a vulgar fraction is made of
+        return f"write `({plain.replace(chr(0x2044), '/')})`"
     if plain != character and plain.strip() and plain in ALPHABET:
         return f"it looks like '{plain}': write `{plain}`"
     if character.isalpha():

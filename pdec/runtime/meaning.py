@@ -99,7 +99,7 @@ def _bound(h: float) -> float | None:
     # [feature: effective]
     w = float(_effective(h))
     if math.isfinite(_LARGEST) and 0.0 < w < 2.0:
-        return w * _LARGEST / (1.0 - abs(1.0 - w))
+        return w / min(w, 2.0 - w) * _LARGEST
     # [end]
     # [end]
     return None

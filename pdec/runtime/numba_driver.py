@@ -55,7 +55,7 @@ from pdec.runtime.types import Array, Arrays
 _SLOTS = 16
 
 
-def _tile_size(run: _Run, together: int = 1) -> int:
+def _slot_size(run: _Run, together: int = 1) -> int:
     return -(-run.batch // (_SLOTS * together)) * together
 
 
@@ -82,7 +82,7 @@ def _over_samples(
         # [end]
         return result
 
-    _each_tile(run.batch, _tile_size(run, together), own, task, fold)
+    _each_tile(run.batch, _slot_size(run, together), own, task, fold)
 
 
 def _run_steps(run: _Run, start: int, end: int, values: Arrays) -> Arrays:

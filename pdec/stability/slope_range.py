@@ -82,21 +82,23 @@ def jumps(
         slope = condition.diff(argument)
         proven &= not slope.has(argument)
         signs = _sample(condition, argument, points, constants) > 0.0
-        for place in np.flatnonzero(signs[1:] != signs[:-1]):
-            ends = points[place], points[place + 1]
-            for _ in range(60):
-                middle = 0.5 * (ends[0] + ends[1])
-                here = _sample(condition, argument, np.array([middle]), constants)[0]
-                same = (here > 0.0) == signs[place]
-                ends = (middle, ends[1]) if same else (ends[0], middle)
-            rises = []
-            for width in (1e-7, 1e-9):
-                near = ends[1] + width * max(1.0, abs(ends[1])) * np.array([-1.0, 1.0])
-                before, after = _sample(expr, argument, near, constants)
-                rises.append(after - before)
-            if abs(rises[1]) > 0.5 * abs(rises[0]):  # what is continuous shrinks
-                end = math.copysign(math.inf, rises[1])
-                low, high = min(low, end), max(high, end)
+        places = np.flatnonzero(signs[1:] != signs[:-1])
+        left, right = points[places], points[places + 1]
+        for _ in range(60):
+            middle = 0.5 * (left + right)
+            here = _sample(condition, argument, middle, constants) > 0.0
+            same = here == signs[places]
+            left, right = np.where(same, middle, left), np.where(same, right, middle)
+        wide, narrow = (
+            _sample(expr, argument, right + width, constants)
+            - _sample(expr, argument, right - width, constants)
+            for width in (
+                size * np.maximum(1.0, np.abs(right)) for size in (1e-7, 1e-9)
+            )
+        )
+        jump = narrow[np.abs(narrow) > 0.5 * np.abs(wide)]  # what is continuous shrinks
+        low = -math.inf if (jump < 0.0).any() else low
+        high = math.inf if (jump > 0.0).any() else high
     return Extent(low, high, proven)
 
 
