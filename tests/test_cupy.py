@@ -38,12 +38,16 @@ from test_matrix import (
 )
 
 import pdec
+from pdec.cli import main
+from pdec.commands import verify as verify_command
 from pdec.derive import Derivation
 from pdec.emission.emit import emit
 from pdec.errors import UsageError
 from pdec.pipeline import TARGETS, Compilation, compile_source, derive, module_of
 from pdec.source import Source, from_text, read
+from pdec.targets import cuda
 from pdec.targets import cupy as cupy_target
+from pdec.verification import verify
 
 ROOT = Path(__file__).parent.parent
 MODELS = sorted((*ROOT.glob("tests/models/*.npde"), *ROOT.glob("examples/*.npde")))
@@ -95,6 +99,7 @@ def loaded(
     derivation, options = derived(source)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cupy_target, "team", lambda kernels: (threads, blocks))
+        patch.setattr(cuda, "LONG", 4)
         written = emit(derivation, target=TARGETS["cupy"], options=options)
     module = ModuleType(f"cupy_{derivation.model.name}")
     sys.modules[module.__name__] = module
@@ -435,11 +440,30 @@ def test_not_finite_is_warned_of() -> None:
     assert any("not finite after step" in str(w.message) for w in seen)
 
 
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_verify(blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command's checks, without the order in Δt, which takes long runs."""
+
+    def no(*given: Any) -> Any:
+        raise verify.Unsuitable("too long")
+
+    monkeypatch.setattr(cupy_target, "team", lambda kernels: (1, blocks))
+    monkeypatch.setattr(verify, "in_time", no)
+    fake.launches.clear()
+    rows = verify.verify(walls1d(), ("cupy",), {"steps": 4}, lambda words: None)
+    assert [row.check[-2:] for row in rows if row.status != "ok"] == ["Δt"]
+    checks = " ".join(row.check for row in rows)
+    for part in ("dot test", "against numpy's", "checkpointed", "one by one", "in Δx"):
+        assert part in checks
+    assert ("differentiate_samples" in fake.launches) == (blocks == 1)
+
+
 # --- what is missing ------------------------------------------------------------------
 
 
 def test_no_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
+    assert not verify_command._runs_here("cupy")
     hint = r"pip install 'pdec\[cupy\]'.*--target numba"
     with pytest.raises(ImportError, match=hint):
         loaded(walls1d())
@@ -451,7 +475,9 @@ def test_no_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
         pdec.load(ROOT / "tests/models/single.npde", target="cupy")
 
 
-def test_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_device(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     module = loaded(walls1d()).module
 
     def too_old() -> int:
@@ -464,6 +490,12 @@ def test_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
     runtime.getDeviceCount = lambda: 0
     with pytest.raises(RuntimeError, match=r"there is none here.*--target numba"):
         module.init_params()
+    assert main(["verify", "--target", "cupy", str(ROOT / "examples/kdv.npde")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: kdv needs a GPU of NVIDIA, of which there is none")
+    assert not verify_command._runs_here("cupy")
+    runtime.getDeviceCount = lambda: 1
+    assert verify_command._runs_here("cupy")
 
 
 def test_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:

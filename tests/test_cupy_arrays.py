@@ -146,6 +146,26 @@ def test_models_without_kernels_get_arrays_and_the_head_says_why() -> None:
     assert "target cupy, arrays\narrays   as asked:" in head(walls, arrays=True)
 
 
+def test_many_channels_are_multiplied_by_cublas(tmp_path: Path) -> None:
+    for d, chosen in ((63, "kernels  "), (64, "arrays   it multiplies 64 channels")):
+        file = tmp_path / "wide.npde"
+        file.write_text(
+            f"""
+            grid x[32] on [0, 1) periodic
+            dim d = {d}
+            field z[d](x)
+            param A[d, d] init normal(0, 0.01), D[d] init 1e-3
+            dz/dt = -(z - tanh(A z + D ∂²z))
+            steps 2
+            ω = 0.5
+            """,
+            "utf-8",
+        )
+        assert chosen in head(file)
+        text = compile_source(read(file), target="cupy").text
+        assert ("cp.matmul(" in text) == (d >= 64)
+
+
 def test_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = ROOT / "tests/models/walls1d.npde"
     command = ["compile", str(model), "-o", "-", "--arrays"]

@@ -105,18 +105,18 @@ struct Team {
     }
 
     // Let the first of each row of parts be their total.
-    template <class T> __device__ void join(T &rows)
+    template <int parts> __device__ void join(double (&row)[parts], int number = 0)
     {
-        const int parts = BLOCKS == 1 ? THREADS : BLOCKS;
-        double (*all)[parts] = (double (*)[parts]) & rows;
-        const int count = sizeof(T) / sizeof(*all);
-        for (int k = BLOCKS == 1 ? 0 : lane; k < count; k += BLOCKS == 1 ? 1 : LANES) {
-            double total = 0.0;
-            if (BLOCKS == 1) total = added(all[k][lane]);
-            for (int i = 0; BLOCKS > 1 && i < parts; i++) total += all[k][i];
-            if (BLOCKS > 1 || lane == 0) all[k][0] = total;
+        if (BLOCKS == 1) {
+            double total = added(row[lane]);
+            if (lane == 0) row[0] = total;
+        } else if (number % LANES == lane) {
+            for (int k = 1; k < parts; k++) row[0] += row[k];
         }
-        meet();
+    }
+    template <class T, int n> __device__ void join(T (&rows)[n], int number = 0)
+    {
+        for (int k = 0; k < n; k++) join(rows[k], number * n + k);
     }
 };
 

@@ -41,6 +41,9 @@ from pdec.targets.reals import Reals
 
 # from so many targets on, a sum has a thread for each; so few terms need but one
 MANY, FEW = 32, 64
+# where several blocks add up long sums: terms of a thread, and threads that share a sum
+LONG, MOST_SHARES = 1024, 64
+SHARE = "k~share"  # which of them
 
 
 class Threads(Loops):
@@ -51,7 +54,7 @@ class Threads(Loops):
         module: Module,
         margins: Mapping[str, int],
         scalars: set[str],
-        laned: set[str],
+        laned: Mapping[str, int],
         *,
         rings: frozenset[str] = frozenset(),
         apart: bool = False,
@@ -64,6 +67,7 @@ class Threads(Loops):
         self._head: list[str] = []  # of the loop that ends at line number _end
         self._end = -1
         self._known: set[str] = set()
+        self._share = "0"  # of a sum that threads share
 
     def placed(self, array: str, name: str, places: list[str]) -> str:
         """An element of an array at its places."""
@@ -88,19 +92,27 @@ class Threads(Loops):
         shared = bool(serial) and targets < MANY and terms > FEW
         bounds = tuple(self._range(i, sizes[i], nest.gathered) for i in parallel)
         writes = nest.writes()
+        own_sums = all(self.of_all(name) for name in writes)
+        split = self.apart and bool(serial) and not shared and own_sums
+        shares = min(-(-terms // LONG), MOST_SHARES, sizes[serial[0]]) if split else 1
         owners: dict[str, object] = {}
         for m in nest.maps:
             for access in (m.target, *accesses(m.expr)):
                 name = access.array
-                key: object = (parallel, bounds) if not shared else None
+                key: object = (parallel, bounds, shares) if not shared else None
                 if not {(i, 0) for i in parallel} <= set(access.index):
                     key = None
                 if shared and name in writes:
-                    key = "lane" if name in self.laned else ((), ())
+                    key = "lane" if name in self.laned else ((), (), 1)
                 owners[name] = key if owners.get(name, key) == key else None
         gone = self.scalars
         owners = {name: key for name, key in owners.items() if name not in gone}
-        return Phase(nest, parallel, serial, shared, owners, frozenset(writes - gone))
+        sets = frozenset(writes - gone)
+        return Phase(nest, parallel, serial, shared, owners, sets, shares)
+
+    def of_all(self, name: str) -> bool:
+        """Whether an array is the cotangent of what all samples share."""
+        return name.endswith(BAR) and not self.module.array(name).per_sample
 
     def _sizes(self, nest: Nest) -> dict[str, int]:
         return {k: v for m in nest.maps for k, v in self.sizes(m).items()}
@@ -182,13 +194,18 @@ class Threads(Loops):
         if phase.shared:
             indent, ends = self._serial(phase.parallel, ranges, INDENT)
         else:
-            indent, ends = self._strided(phase.parallel, ranges, INDENT)
+            several = (SHARE,) if phase.shares > 1 else ()
+            self._share = self.index(SHARE) if several else "0"
+            ranges[SHARE] = (0, phase.shares)
+            indent, ends = self._strided((*several, *phase.parallel), ranges, INDENT)
         sums = [self.module.names(f"sum~{k + 1}") for k in range(len(maps))]
         for name, statement in zip(sums, maps, strict=True):
             start = "LEAST" if statement.maximum else "0.0"
             self.lines.append(f"{indent}real {name} = {start};")
-        within = self._strided if phase.shared else self._serial
-        inner, inner_ends = within(phase.serial, ranges, indent)
+        if phase.shared:
+            inner, inner_ends = self._strided(phase.serial, ranges, indent)
+        else:
+            inner, inner_ends = self._serial(phase.serial, ranges, indent, phase.shares)
         for name, statement in zip(sums, maps, strict=True):
             self._assign(statement, inner, name)
         self.lines += inner_ends
@@ -245,7 +262,7 @@ class Threads(Loops):
             self._add_to(statement, total, indent, False, fresh)
             fresh.discard(statement.writes)
             aligned = {(i, 0) for i in phase.parallel} <= set(statement.target.index)
-            owners[statement.writes] = (phase.parallel, bounds) if aligned else None
+            owners[statement.writes] = (phase.parallel, bounds, 1) if aligned else None
         self.lines += ends
         self._before.append(phase._replace(owners=owners, writes=frozenset(owners)))
 
@@ -255,8 +272,11 @@ class Threads(Loops):
         """Bring the sum of a thread, or of all of them, to its target."""
         name = statement.writes
         left = self.element(statement.target)
-        if shared and name in self.laned:
-            self.lines.append(f"{indent}team.share({left[:-3]}, {total});")
+        if name in self.laned:
+            left = left.removesuffix("[0]")
+            share = f"{left}[{self._share}] += {total};"
+            own = f"team.share({left}, {total});" if shared else share
+            self.lines.append(f"{indent}{own}")
             return
         if shared:
             how = "largest" if statement.maximum else "added"
@@ -334,16 +354,24 @@ class Threads(Loops):
         return indent + INDENT, [f"{indent}}}"]
 
     def _serial(
-        self, indices: Sequence[str], ranges: Mapping[str, tuple[int, int]], indent: str
+        self,
+        indices: Sequence[str],
+        ranges: Mapping[str, tuple[int, int]],
+        indent: str,
+        shares: int = 1,
     ) -> tuple[str, list[str]]:
-        """Open loops that a thread runs alone."""
+        """Open loops that a thread runs alone, or shares with some others."""
         ends: list[str] = []
         if not indices:
             self.lines.append(f"{indent}{{")
             return indent + INDENT, [f"{indent}}}"]
         for name in indices:
             i, (low, high) = self.index(name), ranges[name]
-            self.lines.append(f"{indent}for (int {i} = {low}; {i} < {high}; {i}++) {{")
+            loop = f"for (int {i} = {low}; {i} < {high}; {i}++) {{"
+            if shares > 1 and name == indices[0]:
+                start = f"{low} + {self.index(SHARE)}" if low else self.index(SHARE)
+                loop = f"for (int {i} = {start}; {i} < {high}; {i} += {shares}) {{"
+            self.lines.append(f"{indent}{loop}")
             ends.insert(0, f"{indent}}}")
             indent += INDENT
         return indent, ends
@@ -376,13 +404,17 @@ class Threads(Loops):
             self.lines.append(f"{INDENT}}}")
 
 
-def laned_sums(functions: Iterable[Iterable[Piece]], threads: Threads) -> set[str]:
-    """Cotangents of shared arrays that all threads of a sample add to together."""
-    return {
-        name
-        for pieces in functions
-        for piece in pieces
-        if isinstance(piece, Nest) and (phase := threads.phase(piece)).shared
-        for name in phase.writes
-        if name.endswith(BAR) and not threads.module.array(name).per_sample
-    }
+def laned_sums(
+    functions: Iterable[Iterable[Piece]], threads: Threads, parts: int
+) -> dict[str, int]:
+    """Cotangents of shared arrays that several threads add to, and how many parts they
+    have: that of a sum that all threads share is given."""
+    found: dict[str, int] = {}
+    for piece in (piece for pieces in functions for piece in pieces):
+        if isinstance(piece, Nest):
+            phase = threads.phase(piece)
+            count = parts if phase.shared else phase.shares
+            for name in phase.writes:
+                if (phase.shared or count > 1) and threads.of_all(name):
+                    found[name] = max(count, found.get(name, 0))
+    return found

@@ -10,8 +10,9 @@ cells, all threads of the sample do in strides:
         z_next[x] = real(omega) * tanh(Z) + real(1.0 - omega) * z[x];
     }
 
-A step that solves an equation has no kernels.  Then, or if asked, the module has the
-statements of the NumPy target, for all samples at a time:
+A step that solves an equation has no kernels, and many channels are best multiplied by
+cuBLAS.  Then, or if asked, the module has the statements of the NumPy target, for all
+samples at a time:
 
     cp.multiply(Z_m1, z_m1, out=Z)
 """
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING
 from pdec.adjoints.adjoint import BAR
 from pdec.contracts import SampleFunction, Target, Written
 from pdec.forms.statements import Role, Statement
+from pdec.forms.symbolic import BATCH, accesses
 from pdec.targets import numpy, rings
 from pdec.targets.body import Module
 from pdec.targets.compiled import Kernel
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 ON_CHIP, MANY_CELLS, MOST_THREADS = 160 * 1024, 4096, 512
 # these blocks: their threads, their cells of a field, and how many there are at most
 THREADS, CELLS_OF_BLOCK, MOST_BLOCKS = 256, 512, 256
+# so many channels are multiplied by cuBLAS, with array operations around it
+WIDE = 64
 # what drives a sample that has a block of its own, and one that has several
 BLOCKS = ("cupy_driver", "cupy_blocks", "stepping")
 STEPS = ("cupy_driver", "cupy_steps", "stepping")
@@ -294,7 +298,22 @@ def _tuple(name: str, items: Sequence[str]) -> list[str]:
 
 def covers(derivation: Derivation) -> bool:
     """Whether there are kernels for a model."""
-    return not derivation.jacobians
+    return not derivation.jacobians and _channels(derivation) < WIDE
+
+
+def _channels(derivation: Derivation) -> int:
+    """The rows and columns of the largest matrix that multiplies channels in a step."""
+    arrays, axes = derivation.program.arrays, derivation.model.axis_names
+    found = [0]
+    for statement in derivation.program.step.maps:
+        made = dict(
+            zip(statement.target.places, arrays[statement.writes].axes, strict=True)
+        )
+        rows = [axis.size for i, axis in made.items() if i not in (BATCH, *axes)]
+        for access in accesses(statement.expr) if rows else ():
+            lengths = zip(access.places, arrays[access.array].axes, strict=True)
+            found += [min(max(rows), a.size) for i, a in lengths if i in statement.over]
+    return max(found)
 
 
 def write_arrays(
@@ -308,6 +327,8 @@ def write_arrays(
     ]
     texts = [text.replace("cp.vecdot(", "_row_dots(") for text in texts]  # none there
     why = "as asked" if covers(derivation) else "its steps solve equations"
+    if not derivation.jacobians and not covers(derivation):
+        why = f"it multiplies {_channels(derivation)} channels, with cuBLAS"
     return written._replace(
         functions=texts, remark=f"arrays   {why}: array operations of CuPy, no kernels"
     )

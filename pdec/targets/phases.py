@@ -22,7 +22,8 @@ from pdec.targets.nests import Nest, Piece
 class Phase(NamedTuple):
     """Maps over the same targets, and who works on them.
 
-    Each of the threads has targets of its own, or (``shared``) a share of each sum.
+    Each of the threads has targets of its own, or (``shared``) a share of each sum, or
+    one of so many ``shares`` of the sums of its targets.
     ``owners`` says of arrays that are touched which thread touches an element: equal
     keys stand for the same thread, None for any.
     """
@@ -33,6 +34,7 @@ class Phase(NamedTuple):
     shared: bool
     owners: dict[str, object]
     writes: frozenset[str]
+    shares: int = 1
 
     def disturbs(self, other: Phase) -> bool:
         """Whether the threads must meet between this phase and another one."""

@@ -38,7 +38,7 @@ VALUES = {"": "v", BAR: "v_bar", DOT: "v_dot"}
 class Functions(Kernels):
     """The device functions of a module, and the records that they work on."""
 
-    laned: set[str] = field(default_factory=set)
+    laned: dict[str, int] = field(default_factory=dict)  # sums in so many parts
     threads: int = 0  # of a block
     blocks: int = 1  # of a sample; of several, each phase is a launch of its own
     rings: frozenset[str] = frozenset()  # axes without ghost cells
@@ -60,8 +60,9 @@ class Functions(Kernels):
             pieces = phases(nests, self.arrays)
             numbers = scalars(pieces, self.arrays, carried) - {kernel.result}
             found.append((pieces, numbers))
-        probe = Threads(self.module, self.margins, set(), set())
-        self.laned = laned_sums((pieces for pieces, _ in found), probe)
+        probe = Threads(self.module, self.margins, set(), {}, apart=self.apart)
+        parts = self.blocks if self.apart else self.threads
+        self.laned = laned_sums((pieces for pieces, _ in found), probe, parts)
         bodies = []
         for pieces, numbers in found:
             body = Threads(
@@ -155,7 +156,10 @@ class Functions(Kernels):
     def records(self) -> dict[str, dict[str, tuple[int, ...]]]:
         """The members of each record and their shapes, by the names of arrays."""
         fields = self.of(Role.STATE)
-        parts = self.blocks if self.apart else self.threads
+
+        def parts(name: str) -> list[int]:
+            count = self.laned.get(name + BAR)
+            return [] if count is None else [count or self.threads]
 
         def of_sample(mark: str) -> dict[str, tuple[int, ...]]:
             names = [n for n in self.used[mark] if not self._in_states(n, mark)]
@@ -174,10 +178,7 @@ class Functions(Kernels):
             "Shared": {n: self.shape(n) for n in self.shared()},
             "SharedTangents": {n: self.shape(n) for n in self.shared(DOT)},
             "Sums": {n: self.shape(n) for n in self.summed()},
-            "Totals": {
-                n: (*self.shape(n), *([parts] if n + BAR in self.laned else []))
-                for n in self.shared(BAR)
-            },
+            "Totals": {n: (*self.shape(n), *parts(n)) for n in self.shared(BAR)},
         }
 
     def _in_states(self, name: str, mark: str) -> bool:

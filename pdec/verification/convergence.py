@@ -164,7 +164,7 @@ def _fastest(made: Manufactured, target: str) -> float:
     v = {n: rng.standard_normal(z.shape) for n, z in given["z0"].items()}
     sizes = []
     for _ in range(40):
-        after = _by_name(module.jvp(**_packed(given), dz0=_pack(v)), v)
+        after = _by_name(_called(module, "jvp", given, dz0=_pack(v)), v)
         v = {n: after[n] - x for n, x in v.items()}
         sizes.append(math.sqrt(sum(float(np.vdot(x, x)) for x in v.values())))
         if not math.isfinite(sizes[-1]):
@@ -185,13 +185,13 @@ def _run(
     module = _compiled(clocked(made.model, scheme=scheme, dt=dt), target)
     given = _arguments(module, made)
     with np.errstate(all="ignore"):
-        zT = module.forward(**_packed(given), check="off")
+        zT = _called(module, "forward", given, check="off")
     return _by_name(zT, given["z0"]), given["z0"]
 
 
 def _arguments(module: ModuleType, made: Manufactured) -> dict[str, Any]:
     """Parameters, initial state and inputs of the manufactured run."""
-    params = module.init_params(0, np.float64)
+    params = module._on_host(module.init_params(0, np.float64))
     for name, value in params.items():
         variable = module.MODEL.params[name]
         if made.given[name] is not sympy.nan:
@@ -240,8 +240,12 @@ def _sampled(expr: sympy.Expr, model: Model, variable: Any) -> Array:
     return np.broadcast_to(values, variable.shape).copy()
 
 
-def _packed(given: dict[str, Any]) -> dict[str, Any]:
-    return {**given, "z0": _pack(given["z0"])}
+def _called(
+    module: ModuleType, function: str, given: dict[str, Any], **more: Any
+) -> Any:
+    """What a function of the module returns, as arrays of NumPy."""
+    arguments = {**given, "z0": _pack(given["z0"]), **more}
+    return module._on_host(getattr(module, function)(**module._handed_out(arguments)))
 
 
 def _pack(state: State) -> Any:

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 import sympy
 
-from pdec.errors import PdecError
+from pdec.errors import PdecError, UsageError
 from pdec.forms.functions import Maximum, Minimum, Select, Step, softplus
 from pdec.forms.model import Model
-from pdec.pipeline import compile_source, module_of
+from pdec.pipeline import Compilation, compile_source, module_of
 from pdec.source import Source
 from pdec.verification.convergence import TOLERANCE, Measured, in_space, in_time
 from pdec.verification.manufactured import Unsuitable
@@ -77,7 +77,7 @@ def verify(
     for target in targets:
         progress(f"{target}: compiling")
         compiled = compile_source(source, target=target, overrides=settings)
-        module = module_of(compiled)
+        module = _ready(compiled)
         progress(f"{target}: testing derivatives")
         own = module.selfcheck()
         rows += [Row(target, r.name, r.error, r.tolerance) for r in own.rows]
@@ -97,6 +97,16 @@ def verify(
     progress(f"{first}: order of convergence in Δx")
     rows.append(_order("Δx", in_space, source, first, settings))
     return rows
+
+
+def _ready(compiled: Compilation) -> ModuleType:
+    """The module, if what it runs on is there."""
+    try:
+        module = module_of(compiled)
+        module.init_params()
+    except (ImportError, RuntimeError) as error:
+        raise UsageError(str(error)) from None
+    return module
 
 
 def _reference(
@@ -152,7 +162,12 @@ def _checkpoints(module: ModuleType, target: str, point: Point) -> Row:
 
 
 def _threads(module: ModuleType, target: str, point: Point) -> Row:
-    """Compare gradients of several tiles on one thread with those on three."""
+    """Compare gradients of several tiles on one thread with those on three.
+
+    On a GPU, compare those of all samples at once with those of one after the other.
+    """
+    if target == "cupy":
+        return _samples(module, target, _repeated(point, _BATCH))
     tile = module._tile_size(np.dtype(float)) if hasattr(module, "_tile_size") else 4
     several = _repeated(point, max(_BATCH, 2 * tile + 1))
     found = []
@@ -161,6 +176,19 @@ def _threads(module: ModuleType, target: str, point: Point) -> Row:
             found.append(_gradients(module, several))
     error = _difference(*found)
     return Row(target, "one thread equals three, bit by bit", error)
+
+
+def _samples(module: ModuleType, target: str, several: Point) -> Row:
+    name, room = "all samples at once equal one by one, bit by bit", "_ROOM"
+    if not hasattr(module, room):
+        return Row(target, name, None, note="array operations take all at once")
+    found, bytes_ = [_gradients(module, several)], getattr(module, room)
+    try:
+        setattr(module, room, 1)
+        found.append(_gradients(module, several))
+    finally:
+        setattr(module, room, bytes_)
+    return Row(target, name, _difference(*found))
 
 
 def _against(
@@ -202,14 +230,16 @@ def _gradients(module: ModuleType, point: Point, **options: Any) -> Any:
         batch = module._batch(point)
         targets = module.MODEL.targets.items()
         y = {name: module._random_target(t, batch, rng) for name, t in targets}
+        y = module._handed_out(y)
         _, found = module.value_and_grad(
             **arguments, y=y, wrt=entries, check="off", **options
         )
     else:
         zT, pullback = module.vjp(**arguments, wrt=entries, **options)
-        state = module._by_name(zT, module.MODEL.fields, "zT")
-        pulled = pullback(module._random_like(state, rng))
+        state = module._by_name(module._on_host(zT), module.MODEL.fields, "zT")
+        pulled = pullback(module._handed_out(module._random_like(state, rng)))
         found = dict(zip(entries, pulled, strict=True))
+    found = module._on_host(found)
     parts = [module._by_entry(found[entry], entry) for entry in entries]
     return np.concatenate([x.ravel() for part in parts for x in part.values()])
 
