@@ -522,6 +522,34 @@ def test_the_benchmark_says_that_there_is_no_device() -> None:
     assert "no GPU to measure on" in done.stderr
 
 
+@pytest.mark.parametrize(("name", "d"), [("B2", 0), ("B3", 3), ("B3", 64)])
+def test_the_benchmark_checks_what_it_times(
+    name: str, d: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A sample in a block, a launch for each phase, or cuBLAS; a wrong gradient."""
+    monkeypatch.setenv("PDEC_CACHE_DIR", str(tmp_path))
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    gpu, workloads = map(importlib.import_module, ("gpu", "workloads"))
+
+    def missing(*given: Any, **options: Any) -> Any:
+        raise ImportError("no other libraries here")
+
+    monkeypatch.setattr(gpu, "jax_on_gpu", missing)
+    monkeypatch.setattr(gpu, "torch_on_gpu", missing)
+    monkeypatch.setattr(cupy_target, "team", lambda kernels: (4, 1 if d else 2))
+    work = workloads.all_of(quick=True)[name]
+    if d:
+        work = workloads.channels(d=d, cells=8, batch=2, steps=3)
+    runs, expected, _, kind = gpu.variants(work, False)
+    what = {0: "launch for each phase", 3: "one block a sample", 64: "with cuBLAS"}
+    assert what[d] in kind
+    assert ("pdec arrays" in runs) == (d < 64)
+    gpu.checked(runs, expected, 2e-3)
+    wrong = {key: 1.1 * value for key, value in expected[1].items()}
+    with pytest.raises(AssertionError, match="pdec cupy"):
+        gpu.checked(runs, (expected[0], wrong), 2e-3)
+
+
 @pytest.mark.parametrize("name", ["walls1d", "box3d", "losses", "started"])
 def test_text_is_clean(name: str, tmp_path: Path) -> None:
     file = tmp_path / f"{name}.py"
