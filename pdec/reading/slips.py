@@ -255,6 +255,8 @@ def _hint(word: str, token: str, expected: frozenset[str]) -> str | None:
         return "an open bracket, or an operator at its start, continues a line"
     if token == "PLUS" and operand:
         return "leave the sign out: only `-` stands before an operand"
+    if word == "at" and token == "COMMA":
+        return "one condition a line: the next begins with `at` again"
     if word in _STATEMENT_HINTS:
         return f"for example `{_STATEMENT_HINTS[word]}`"
     if token == "$END" and "EQUAL" in expected:
