@@ -1,19 +1,24 @@
 """Check the CuPy target on a GPU, then time it beside JAX and PyTorch on the same GPU.
 
-    python benchmarks/gpu.py [B1 B2 B3 B4] [--torch-compile] [--rounds 15]
+    python benchmarks/gpu.py [B1 B2 B3 B3w B4] [--torch-compile] [--rounds 15]
 
-The workloads and the peers are those of ``speed.py``.  All variants must give the loss
-and the gradients of the NumPy target before they are timed, interleaved; a time is
-that of one loss with its gradients, from the call until the device has done.  Last
-comes a table of medians in milliseconds, the ratio to the fastest peer, and what share
-of the time the states alone would take at the device's measured bandwidth.  JAX and
-PyTorch must be those with CUDA; one that is missing is left out and named.
+The workloads and the peers are those of ``speed.py``, with B3w of many channels: each
+kind of kernel has one (B1 and B3 a block a sample, B2 and B4 a launch for each phase,
+B3w cuBLAS), and the table says which.  Every variant must give the loss and the
+gradients of the NumPy target, and ours three times, as launches become a graph after
+the first, before they are timed, interleaved; a time is that of one loss with its
+gradients, from the call until the device has done.  Last comes a table of medians in
+milliseconds, the ratio to the fastest peer, and what share of the time the states alone
+would take at the device's measured bandwidth.  "pdec arrays" is no peer: the same model
+without kernels.  JAX and PyTorch must be those with CUDA; one that is missing is left
+out and named.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import re
 import statistics
 import sys
 import tempfile
@@ -24,10 +29,10 @@ from typing import Any
 import numpy as np
 from peers import jax_of, torch_of
 from speed import load
-from workloads import Point, Workload, all_of, point
+from workloads import Point, Workload, all_of, channels, point
 
 Run = Callable[[], tuple[float, Any]]
-WORKLOADS = ("B1", "B2", "B3", "B4")
+WORKLOADS = ("B1", "B2", "B3", "B3w", "B4")
 
 
 def main() -> int:
@@ -47,7 +52,7 @@ def main() -> int:
     bandwidth = copied(cupy)
     rows = [
         f"{properties['name'].decode()}, {bandwidth / 1e9:.0f} GB/s copied",
-        f"{'':<4}{'variant':<16}{'ms':>9}{'slowest':>9}{'ratio':>8}",
+        f"{'':<5}{'variant':<16}{'ms':>9}{'slowest':>9}{'ratio':>8}",
     ]
     for name in args.names:
         rows += measured(cupy, name, args, bandwidth)
@@ -71,8 +76,9 @@ def copied(cupy: Any) -> float:
 
 def measured(cupy: Any, name: str, args: Any, bandwidth: float) -> list[str]:
     """Check the variants of a workload, time them, and return rows of the table."""
-    workload = all_of()[name]
-    runs, expected, state = variants(cupy, workload, args.torch_compile)
+    wide = channels("B3w", d=128, cells=1024, batch=16)
+    workload = (all_of() | {"B3w": wide})[name]
+    runs, expected, at, kind = variants(workload, args.torch_compile)
     checked(runs, expected, {"B4": 1e-5}.get(name, 2e-3))
     times: dict[str, list[float]] = {label: [] for label in runs}
     for _ in range(args.rounds):
@@ -83,31 +89,33 @@ def measured(cupy: Any, name: str, args: Any, bandwidth: float) -> list[str]:
             cupy.cuda.Device().synchronize()
             times[label].append(1e3 * (time.perf_counter() - start))
     medians = {label: statistics.median(t) for label, t in times.items()}
-    peers = [m for label, m in medians.items() if label != "pdec cupy"]
-    rows = []
+    peers = [m for label, m in medians.items() if not label.startswith("pdec")]
+    rows = [f"{name:<5}{kind}"]
     for label, median in medians.items():
         ratio = f"{min(peers) / median:>7.1f}×" if peers else ""
-        rows.append(
-            f"{name:<4}{label:<16}{median:>9.3f}{max(times[label]):>9.3f}{ratio}"
-        )
-    least = 1e3 * 2 * (workload.steps + 1) * state / bandwidth
+        rows.append(f"{'':<5}{label:<16}{median:>9.3f}{max(times[label]):>9.3f}{ratio}")
+    least = 1e3 * 2 * (workload.steps + 1) * at.z.nbytes / bandwidth
     share = least / medians["pdec cupy"]
-    rows.append(f"{'':<4}states, written and read once: {least:.3f} ms, {share:.0%}")
+    rows.append(f"{'':<5}states, written and read once: {least:.3f} ms, {share:.0%}")
     return rows
 
 
 def variants(
-    cupy: Any, workload: Workload, torch_compile: bool
-) -> tuple[dict[str, Run], tuple[float, Any], int]:
-    """Return the variants, what NumPy gives, and the bytes of the states of a batch."""
+    workload: Workload, torch_compile: bool
+) -> tuple[dict[str, Run], tuple[float, Any], Point, str]:
+    """Return the variants, what NumPy gives, where, and which kernels there are."""
     with tempfile.TemporaryDirectory() as folder:
         ours, theirs = (load(workload, target, folder) for target in ("cupy", "numpy"))
+        plain = load(workload, "cupy", folder, arrays=True)
     at = point(workload, theirs)
     expected = theirs.value_and_grad(at.p, **at.arguments, check="off")
     p, given = ours._handed_out((at.p, at.arguments))
+    (kind,) = re.findall(r"^(?:kernels|arrays) .*", str(ours.__doc__), re.MULTILINE)
     found: dict[str, Run] = {
         "pdec cupy": lambda: ours.value_and_grad(p, **given, check="off")
     }
+    if not kind.startswith("arrays"):
+        found["pdec arrays"] = lambda: plain.value_and_grad(p, **given, check="off")
     for label, make in {
         "JAX scan": lambda: jax_on_gpu(workload, at, again=False),
         "JAX checkpoint": lambda: jax_on_gpu(workload, at, again=True),
@@ -119,7 +127,7 @@ def variants(
                 found[label] = make()
             except (ImportError, RuntimeError, AssertionError) as error:
                 print(f"{workload.name}: no {label}: {error}", file=sys.stderr)
-    return found, expected, at.z.nbytes
+    return found, expected, at, kind
 
 
 def jax_on_gpu(workload: Workload, at: Point, *, again: bool) -> Run:
@@ -142,7 +150,7 @@ def checked(
     """Stop where a variant has other gradients than the NumPy target."""
     loss, grads = expected
     largest = max(float(np.abs(g).max()) for g in grads.values())
-    for label, run in runs.items():
+    for label, run in [pair for pair in runs.items() for _ in range(3)]:
         value, other = run()
         assert abs(float(value) - loss) <= tolerance * abs(loss), (label, value, loss)
         for key, grad in grads.items():

@@ -46,11 +46,11 @@ OURS = tuple(f"pdec {target}" for target in TARGETS)
 REST = 0.02  # seconds between runs: pools that spin for more work come to rest
 
 
-def load(workload: Workload, target: str, folder: str) -> Any:
+def load(workload: Workload, target: str, folder: str, *, arrays: bool = False) -> Any:
     """Compile a workload's text, and import the module."""
     file = Path(folder) / f"{workload.name}.npde"
     file.write_text(workload.text, "utf-8")
-    return pdec.load(file, target=target)
+    return pdec.load(file, target=target, arrays=arrays)
 
 
 def variants(

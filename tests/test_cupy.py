@@ -498,14 +498,15 @@ def test_no_device(
     assert verify_command._runs_here("cupy")
 
 
-def test_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = loaded(walls1d())
+@pytest.mark.parametrize("function", ["empty", "zeros"])
+def test_too_little_memory(function: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = loaded(walls1d(), blocks=3)
     at = point(reference(walls1d()), "float64")
 
     def full(*args: Any) -> Any:
         raise fake.OutOfMemoryError("out of memory allocating 9 bytes")
 
-    monkeypatch.setattr(fake, "empty", full)
+    monkeypatch.setattr(fake, function, full, raising=False)
     with pytest.raises(MemoryError, match='checkpoint="sqrt", or a smaller batch'):
         module.value_and_grad(at["p"], at["z0"], at["y"], check="off")
 
@@ -520,6 +521,34 @@ def test_the_benchmark_says_that_there_is_no_device() -> None:
     )
     assert done.returncode == 2, done.stderr
     assert "no GPU to measure on" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "d"), [("B2", 0), ("B3", 3), ("B3", 64)])
+def test_the_benchmark_checks_what_it_times(
+    name: str, d: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A sample in a block, a launch for each phase, or cuBLAS; a wrong gradient."""
+    monkeypatch.setenv("PDEC_CACHE_DIR", str(tmp_path))
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    gpu, workloads = map(importlib.import_module, ("gpu", "workloads"))
+
+    def missing(*given: Any, **options: Any) -> Any:
+        raise ImportError("no other libraries here")
+
+    monkeypatch.setattr(gpu, "jax_on_gpu", missing)
+    monkeypatch.setattr(gpu, "torch_on_gpu", missing)
+    monkeypatch.setattr(cupy_target, "team", lambda kernels: (4, 1 if d else 2))
+    work = workloads.all_of(quick=True)[name]
+    if d:
+        work = workloads.channels(d=d, cells=8, batch=2, steps=3)
+    runs, expected, _, kind = gpu.variants(work, False)
+    what = {0: "launch for each phase", 3: "one block a sample", 64: "with cuBLAS"}
+    assert what[d] in kind
+    assert ("pdec arrays" in runs) == (d < 64)
+    gpu.checked(runs, expected, 2e-3)
+    wrong = {key: 1.1 * value for key, value in expected[1].items()}
+    with pytest.raises(AssertionError, match="pdec cupy"):
+        gpu.checked(runs, (expected[0], wrong), 2e-3)
 
 
 @pytest.mark.parametrize("name", ["walls1d", "box3d", "losses", "started"])

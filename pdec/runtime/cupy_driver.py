@@ -88,7 +88,8 @@ def _with_margins(c: Arrays, record: str, dtype: Any) -> Array:
         if name in c:
             array[_PLACES[name]] = c[name][_inner(name, c[name].shape)]
         parts.append(array.ravel())
-    packed: Array = _lib.asarray(np.concatenate(parts))
+    with _in_memory():
+        packed: Array = _lib.asarray(np.concatenate(parts))
     return packed
 
 
@@ -219,7 +220,8 @@ def _sum_up(
     sums = min(run.batch, _SLOTS)
     snapshots = MODEL.steps // every if every else 1
     losses = _empty((run.batch, snapshots), np.float64)
-    totals = _lib.zeros((sums, _numbers("Totals")), np.float64)
+    with _in_memory():
+        totals = _lib.zeros((sums, _numbers("Totals")), np.float64)
     z_bar = _like_fields(run)
     x_bar = {
         name: _empty((run.batch, *variable.shape), run.dtype)

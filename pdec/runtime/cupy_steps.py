@@ -158,9 +158,13 @@ _Launch: TypeAlias = tuple[str, int, int, int]
 _MOST_LAUNCHES = 1 << 14
 
 
-def _parts(function: str) -> list[str]:
-    """Return the kernels of a function of the model, one for each phase."""
-    return [f"run_{function}_{k}" for k in range(_LAUNCHES[function])]
+@functools.cache
+def _kernels(name: str, dtype: str, device: int) -> list[Any]:
+    """Return a kernel or, of a function of the model, that of each phase."""
+    names = [f"run_{name}_{k}" for k in range(_LAUNCHES.get(name, 0))]
+    compiled = _compiled(dtype, (), device)
+    every = names if name in _LAUNCHES else [name]
+    return [compiled.get_function(one) for one in every]
 
 
 def _entries() -> str:
@@ -182,16 +186,10 @@ class _Line:
     def __init__(
         self, dtype: str, device: int, groups: int, launches: list[_Launch]
     ) -> None:
-        compiled = _compiled(dtype, (), device)
-        names = {
-            name: _parts(name) if name in _LAUNCHES else [name]
-            for name in dict.fromkeys(launch[0] for launch in launches)
-        }
-        kernels = {n: [compiled.get_function(k) for k in ks] for n, ks in names.items()}
         self.launches = [
             (kernel, tuple(map(np.int64, numbers)))
             for name, *numbers in launches
-            for kernel in kernels[name]
+            for kernel in _kernels(name, dtype, device)
         ]
         self.groups = groups
         self.table: Any = None
