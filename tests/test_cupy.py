@@ -131,18 +131,24 @@ def walls1d() -> Source:
 # --- against NumPy --------------------------------------------------------------------
 
 
-def sampled(models: list[Path]) -> list[Any]:
-    """All examples, and one of eight of the tests' models; the others with --full."""
+def sampled(models: list[Path], every: int = 1, *more: int) -> list[Any]:
+    """All examples, and one of eight of the tests' models, or every so many of these,
+    each with more arguments; the others with --full."""
     few = [m for m in models if m.parent.name == "examples"]
-    few += [m for m in models if m not in few][::8]
+    few = [*few, *[m for m in models if m not in few][::8]][::every]
     return [
-        pytest.param(m, marks=[] if m in few else [pytest.mark.slow], id=m.stem)
+        pytest.param(
+            *(m, *more),
+            marks=[] if m in few else [pytest.mark.slow],
+            id="-".join(map(str, (m.stem, *more))),
+        )
         for m in models
     ]
 
 
-@pytest.mark.parametrize("blocks", [1, 3])
-@pytest.mark.parametrize("model", sampled(EXPLICIT))
+@pytest.mark.parametrize(
+    ("model", "blocks"), [*sampled(EXPLICIT, 1, 1), *sampled(EXPLICIT, 2, 3)]
+)
 def test_equals_numpy_in_every_order_of_the_threads(model: Path, blocks: int) -> None:
     """Of a block, and of all blocks of a launch where each phase is one."""
     source = read(model)
