@@ -298,6 +298,24 @@ def test_what_is_launched_again_is_one_graph() -> None:
     assert found[0][1] == found[1][1] == found[2][1]
 
 
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_names_of_the_kernels_are_free_for_models(blocks: int) -> None:
+    params = "begin here there SAMPLE states table slot share v_bar mean_parts".split()
+    constants = "clear judge in_x given k_share step_0 run_step_0 LANES".split()
+    lines = [f"param {name} init 0.1" for name in params]
+    lines += [f"const {name} = 0.5" for name in constants]
+    source = from_text(
+        "grid x[8] on [0, 1) periodic\nfield z(x)\n"
+        + "\n".join(lines)
+        + f"\ndz/dt = -(z - tanh({' + '.join((*params, *constants))} + ∂²z/100))\n"
+        + "steps 2\ndt = 0.1\ntarget y(x)\nloss = mean((z - y)²)",
+        "names",
+    )
+    ours, theirs = loaded(source, blocks=blocks), reference(source)
+    at = point(theirs, "float64")
+    compare(results(ours, at), results(theirs, at), tolerance(theirs, at))
+
+
 def test_a_periodic_step_is_one_launch_there_and_two_back() -> None:
     """No launch fills ghost cells: neighbours are found around the ring."""
     plane = from_text(
