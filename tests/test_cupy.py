@@ -131,18 +131,24 @@ def walls1d() -> Source:
 # --- against NumPy --------------------------------------------------------------------
 
 
-def sampled(models: list[Path]) -> list[Any]:
-    """All examples, and one of eight of the tests' models; the others with --full."""
+def sampled(models: list[Path], every: int = 1, *more: int) -> list[Any]:
+    """All examples, and one of eight of the tests' models, or every so many of these,
+    each with more arguments; the others with --full."""
     few = [m for m in models if m.parent.name == "examples"]
-    few += [m for m in models if m not in few][::8]
+    few = [*few, *[m for m in models if m not in few][::8]][::every]
     return [
-        pytest.param(m, marks=[] if m in few else [pytest.mark.slow], id=m.stem)
+        pytest.param(
+            *(m, *more),
+            marks=[] if m in few else [pytest.mark.slow],
+            id="-".join(map(str, (m.stem, *more))),
+        )
         for m in models
     ]
 
 
-@pytest.mark.parametrize("blocks", [1, 3])
-@pytest.mark.parametrize("model", sampled(EXPLICIT))
+@pytest.mark.parametrize(
+    ("model", "blocks"), [*sampled(EXPLICIT, 1, 1), *sampled(EXPLICIT, 2, 3)]
+)
 def test_equals_numpy_in_every_order_of_the_threads(model: Path, blocks: int) -> None:
     """Of a block, and of all blocks of a launch where each phase is one."""
     source = read(model)
@@ -290,6 +296,24 @@ def test_what_is_launched_again_is_one_graph() -> None:
         sent = len(fake.launches) - len(["join", "add_totals"])
         assert fake.graphs == ([sent, 1] if len(found) > 1 else [])
     assert found[0][1] == found[1][1] == found[2][1]
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_names_of_the_kernels_are_free_for_models(blocks: int) -> None:
+    params = "begin here there SAMPLE states table slot share v_bar mean_parts".split()
+    constants = "clear judge in_x given k_share step_0 run_step_0 LANES".split()
+    lines = [f"param {name} init 0.1" for name in params]
+    lines += [f"const {name} = 0.5" for name in constants]
+    source = from_text(
+        "grid x[8] on [0, 1) periodic\nfield z(x)\n"
+        + "\n".join(lines)
+        + f"\ndz/dt = -(z - tanh({' + '.join((*params, *constants))} + ∂²z/100))\n"
+        + "steps 2\ndt = 0.1\ntarget y(x)\nloss = mean((z - y)²)",
+        "names",
+    )
+    ours, theirs = loaded(source, blocks=blocks), reference(source)
+    at = point(theirs, "float64")
+    compare(results(ours, at), results(theirs, at), tolerance(theirs, at))
 
 
 def test_a_periodic_step_is_one_launch_there_and_two_back() -> None:
