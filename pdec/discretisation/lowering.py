@@ -388,6 +388,13 @@ class Lowering:
     ) -> sympy.Expr:
         """Σ_k Σ_m A_m[…, k] u[k]@m as one statement with the A_m hoisted."""
         inner, index = part.args
+        apart: dict[int, sympy.Expr] = {}  # fields may differ in their channels
+        for basis, coefficient in linear_form(inner).items():
+            length = self.tables.sizes(basis * coefficient).get(str(index), 0)
+            apart[length] = apart.get(length, 0) + basis * coefficient
+        if len(apart) > 1:
+            parts = (Contraction(terms, index) for terms in apart.values())
+            return sympy.Add(*(self._contract(p, target, origin) for p in parts))
         terms: list[sympy.Expr] = []
         for basis, coefficient in linear_form(inner).items():
             value = basis
@@ -397,7 +404,7 @@ class Lowering:
                 self.statements.append(
                     Map(value, basis, _computing(value, basis, self.model, origin))
                 )
-            if not isinstance(coefficient, Access):
+            if coefficient.atoms(Access) - {coefficient}:
                 hint = f"{target.array}_{_suffix([value], self.model.axis_names)}"
                 coefficient = self.tables.hoist(coefficient, hint, origin)
             terms.append(coefficient * value)

@@ -5,10 +5,10 @@
     z̄[x-1] += Z_m1 Z̄                  for x:  z̄[x] = Z_0[x] Z̄[x] + Z_m1[x+1] Z̄[x+1]
     z̄      += Z_0 Z̄
 
-Statements over the same indices share a nest where each reads what the others write at
-its own cell alone.  A scatter is turned into a gather: what is at cell x - m goes to x,
-and the loops run over the ghost cells too.  That is right because cotangents are kept
-zero outside of the cells that they belong to.
+Statements over the same indices, of the same lengths, share a nest where each reads
+what the others write at its own cell alone.  A scatter is turned into a gather: what is
+at cell x - m goes to x, and the loops run over the ghost cells too.  That is right
+because cotangents are kept zero outside of the cells that they belong to.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Nest:
     gathered: str = ""
     fixed: bool = False
     cleared: list[Map] = field(default_factory=list)
+    lengths: tuple[int, ...] = ()  # of the indices: fields may differ in channels
 
     def reads(self) -> set[str]:
         """The arrays that the maps read."""
@@ -96,7 +97,9 @@ def _zero(clear: Clear, arrays: Mapping[str, Array], axes: tuple[str, ...]) -> N
     array = arrays[clear.array.partition("~")[0]]
     target = array.element().of(clear.array)
     zero = Map(target, sympy.S.Zero, clear.origin)
-    return Nest(_loops(zero, axes), [zero], gathered=clear.array)
+    loops = _loops(zero, axes)
+    lengths = _lengths(loops, zero, arrays)
+    return Nest(loops, [zero], gathered=clear.array, lengths=lengths)
 
 
 def _loops(statement: Map, axes: tuple[str, ...]) -> tuple[str, ...]:
@@ -110,6 +113,19 @@ def _loops(statement: Map, axes: tuple[str, ...]) -> tuple[str, ...]:
         *(i for i in summed if i not in grid),
         *grid,
     )
+
+
+def _lengths(
+    loops: tuple[str, ...], statement: Map, arrays: Mapping[str, Array]
+) -> tuple[int, ...]:
+    """How long each index of a statement is."""
+    found: dict[str, int] = {}
+    for access in (statement.target, *accesses(statement.expr)):
+        array = arrays[split_mark(access.array)[0]]
+        for axis, name in zip(array.axes, access.places, strict=True):
+            extent = found.setdefault(name, axis.extent(name))
+            assert extent == axis.extent(name) or name == TIME, (name, statement)
+    return tuple(found[i] for i in loops)
 
 
 def axis_of(index: str) -> str:
@@ -130,6 +146,7 @@ def _nest(
         nest = Nest(loops, [moved], gathered=name)
     else:
         nest = Nest(loops, [statement])
+    nest.lengths = _lengths(loops, statement, arrays)
     if statement.over and not statement.accumulate:
         nest.cleared = list(nest.maps)
         nest.maps = [replace(m, accumulate=not m.maximum) for m in nest.maps]
@@ -215,7 +232,9 @@ def _commute(piece: Piece, nest: Nest) -> bool:
 
 def _join(host: Nest, guest: Nest) -> bool:
     """Add the statement of a nest to another one, if they can share their loops."""
-    if host.indices != guest.indices or host.gathered != guest.gathered or host.fixed:
+    if host.indices != guest.indices or host.lengths != guest.lengths:
+        return False
+    if host.gathered != guest.gathered or host.fixed:
         return False
     (new,) = guest.maps
     if host.gathered:
