@@ -44,6 +44,10 @@ FILES = {
 # with channels that are solved for
 SAMPLE = {"walls1d", "started", "losses", "implicit_tensor"}
 
+# Units of tanh, of which f' = 1 - f² keeps little: with the default one, which is right
+# to 4 units in the last place, the gradient of z0 is 1.4 % beyond the bound.
+SATURATED = {"tensor"}
+
 
 def combinations(full: bool) -> list[Case]:
     """Each pair of what the registries hold, or each once in smaller models."""
@@ -171,13 +175,22 @@ def terms(module: ModuleType) -> Iterator[dict[str, float]]:
 
 
 def growth(module: ModuleType, at: Point) -> float:
-    """How much a cotangent grows on the way back, at least 1."""
+    """How much a cotangent grows on the way back, at least 1, in the maximum norm.
+
+    The norm of a matrix is that of its product with some vector of signs: a few are
+    drawn, beside the state itself.
+    """
     given = {"p": at["params"], "z0": at["z0"] or None, "inputs": at["inputs"]}
     zT, pullback = module.vjp(**given, wrt=("params",) if not at["z0"] else ("z0",))
     if not at["z0"]:
         return 1.0
     ends = by_name(zT, module.MODEL.fields)
-    return max(1.0, largest(by_name(pullback(zT), ends)) / largest(ends))
+    rng = np.random.default_rng(7)
+    signs = [
+        {n: rng.choice([-1.0, 1.0], z.shape) for n, z in ends.items()} for _ in "1234"
+    ]
+    grown = [largest(by_name(pullback(w), ends)) / largest(w) for w in (ends, *signs)]
+    return max(1.0, *grown)
 
 
 def same_bits(module: ModuleType, at: Point, patch: pytest.MonkeyPatch) -> None:
@@ -199,7 +212,8 @@ def same_bits(module: ModuleType, at: Point, patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_files(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours, theirs = pdec.load(FILES[name], target="numba"), pdec.load(FILES[name])
+    theirs = pdec.load(FILES[name])
+    ours = pdec.load(FILES[name], target="numba", accurate=name in SATURATED)
     check_equal(ours, theirs)
     same_bits(ours, shared_inputs(theirs, point_of(theirs, 2, 19)), monkeypatch)
 
@@ -267,8 +281,10 @@ def test_samples_together(
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", ["heterogeneous", "digits", "tensor", "heat_robin"])
 def test_float32(name: str) -> None:
+    """Where the adjoint does not grow: at the model's own parameters."""
     ours, theirs = pdec.load(FILES[name], target="numba"), pdec.load(FILES[name])
-    at = point_of(theirs, 1, 5)
+    at = point_of(theirs, 1, 5) | {"params": theirs.init_params(seed=1)}
+    assert growth(theirs, at) <= 1.0
     single = {
         entry: {
             n: x.astype(np.float32) if x.dtype.kind == "f" else x for n, x in a.items()

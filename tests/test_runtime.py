@@ -24,6 +24,7 @@ import pytest
 
 from pdec import runtime
 from pdec.pipeline import TARGETS
+from pdec.targets import cupy
 
 NUMPY = TARGETS["numpy"]
 BEFORE_MATHEMATICS = (*runtime.BEFORE_MATHEMATICS, *NUMPY.tools)
@@ -713,10 +714,20 @@ def test_import_does_no_work(folder: Path) -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_files_that_are_pasted_share_no_name(target: str) -> None:
+DRIVERS = [(name, target.driver) for name, target in TARGETS.items() if name != "cupy"]
+DRIVERS += [
+    ("cupy", cupy.BLOCKS),
+    ("cupy", cupy.STEPS),
+]  # a module has one or the other
+
+
+@pytest.mark.parametrize(("target", "driver"), DRIVERS)
+def test_files_that_are_pasted_share_no_name(
+    target: str, driver: tuple[str, ...]
+) -> None:
     """One would hide the other; features may tell those of one file apart."""
-    tools, driver = TARGETS[target].tools, TARGETS[target].driver
+    tools = TARGETS[target].tools
+    assert set(driver) <= set(TARGETS[target].driver)
     homes: dict[str, str] = {}
     for file in itertools.chain(*runtime.files(tools, driver)):
         text = Path(runtime.__file__).with_name(f"{file}.py").read_text("utf-8")
