@@ -119,6 +119,7 @@ LAYERS = (
     "targets/vectors",
     "targets/nests",
     "targets/loops",
+    "targets/teams",
     "targets/compiled",
     "targets/copies",
     "targets/numba",

@@ -23,6 +23,7 @@ from pdec.errors import UsageError
 from pdec.targets.body import Module
 from pdec.targets.layout import section
 from pdec.targets.names import Names
+from pdec.targets.teams import worth_sharing
 
 
 def emit(
@@ -87,6 +88,7 @@ def features_of(derivation: Derivation) -> set[str]:
         "every": model.every is not None,
         "implicit": bool(derivation.jacobians),
         "banded": len(model.axes) == 1,
+        "rows": worth_sharing(model),
         "accelerated": any(j.solve.accelerated for j in derivation.jacobians.values()),
         "at_risk": bool(derivation.program.at_risk),
     }

@@ -56,6 +56,7 @@ FEATURES = (
     "penalty",
     "quick",
     "readout",
+    "rows",
     "sampled",
     "steady",
     "three",
@@ -109,6 +110,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numba

@@ -44,6 +44,7 @@ from pdec.runtime.numba_samples import (
     _read_samples,
     _run_samples,
 )
+from pdec.runtime.numba_teams import _in_team
 from pdec.runtime.stepping import _final_state
 from pdec.runtime.threads import _each_tile
 from pdec.runtime.types import Array, Arrays
@@ -59,20 +60,32 @@ def _slot_size(run: _Run, together: int = 1) -> int:
     return -(-run.batch // (_SLOTS * together)) * together
 
 
+# what the last call of each kind worked on, by how its buffers are made, up to so much
+_KEPT: dict[Any, tuple[Any, list[_Buffers]]] = {}
+_KEPT_BYTES = 1 << 26
+
+
 def _over_samples(
     run: _Run,
-    buffers: Callable[[], _Buffers],
+    buffers: functools.partial[_Buffers],
     work: Callable[[slice, _Buffers], Any],
     fold: Callable[[Any], None] | None = None,
     together: int = 1,
 ) -> None:
-    """Call work(rows, own buffers) for each slot, and fold(its result) in order."""
+    """Call work(rows, own buffers) for each slot, and fold(its result) in order.
+
+    Buffers are kept for the next call that has the same: fresh memory takes long.
+    """
+    key = (run.dtype, *buffers.args[1:])
+    before, kept = _KEPT.pop(buffers.func, (None, []))
+    spare, used = kept if before == key else [], []
 
     def own() -> _Buffers:
-        made = buffers()
+        made = spare.pop() if spare else buffers()
         # [feature: implicit]
         made = _Buffers((*made.v, *_solvers(run.dtype)), made.v_more, made.c_more)
         # [end]
+        used.append(made)
         return made
 
     def task(rows: slice, space: _Buffers) -> Any:
@@ -83,6 +96,10 @@ def _over_samples(
         return result
 
     _each_tile(run.batch, _slot_size(run, together), own, task, fold)
+    # [feature: not implicit]
+    if sum(a.nbytes for space in used for a in space.v) <= _KEPT_BYTES:
+        _KEPT[buffers.func] = key, used
+    # [end]
 
 
 def _run_steps(run: _Run, start: int, end: int, values: Arrays) -> Arrays:
@@ -92,9 +109,12 @@ def _run_steps(run: _Run, start: int, end: int, values: Arrays) -> Arrays:
     c = _shared(run)
 
     def work(rows: slice, space: _Buffers) -> None:
-        _run_samples(rows.start, rows.stop, start, end, z, x, c, space.v, zT)
+        def some(first: int, last: int, c: Any) -> None:
+            _run_samples(first, last, start, end, z, x, c, space.v, zT)
 
-    _over_samples(run, lambda: _forward_buffers(run, 2), work)
+        _in_team(run, rows, _slot_size(run), c, some)
+
+    _over_samples(run, functools.partial(_forward_buffers, run, 2), work)
     return out
 
 
@@ -116,7 +136,7 @@ def _readouts(run: _Run) -> Arrays:
     def work(rows: slice, space: _Buffers) -> None:
         _read_samples(rows.start, rows.stop, z, x, c, space.v, out)
 
-    _over_samples(run, lambda: _forward_buffers(run, 1), work)
+    _over_samples(run, functools.partial(_forward_buffers, run, 1), work)
     return kept
 
 
@@ -138,7 +158,7 @@ def _tangent(run: _Run, run_dot: _Run) -> Arrays:
         a, b, v, v_dot = rows.start, rows.stop, space.v, space.v_more
         _push_samples(a, b, MODEL.steps, z, x, z_dot, x_dot, c, v, c_dot, v_dot, zT_dot)
 
-    _over_samples(run, lambda: _tangent_buffers(run), work)
+    _over_samples(run, functools.partial(_tangent_buffers, run), work)
     return out
 
 
@@ -196,23 +216,26 @@ def _pull_back(run: _Run, zT_bar: Arrays, slots: int) -> dict[str, Any]:
     def sweep(rows: slice, z: Any, x: Any, c: Any, space: _Buffers, out: Any) -> None:
         sums, z_bar, x_bar = out
         v, v_bar, c_bar = space.v, space.v_more, space.c_more
-        a, b = rows.start, rows.stop
-        _pull_samples(
-            a,
-            b,
-            moves,
-            MODEL.steps,
-            z,
-            x,
-            seeds,
-            c,
-            v,
-            c_bar,
-            v_bar,
-            sums,
-            z_bar,
-            x_bar,
-        )
+
+        def some(first: int, last: int, c: Any) -> None:
+            _pull_samples(
+                first,
+                last,
+                moves,
+                MODEL.steps,
+                z,
+                x,
+                seeds,
+                c,
+                v,
+                c_bar,
+                v_bar,
+                sums,
+                z_bar,
+                x_bar,
+            )
+
+        _in_team(run, rows, _slot_size(run, len(c[-1])), c, some)
 
     return _sum_up(run, sweep, slots, 0.0)
 
@@ -227,7 +250,7 @@ def _losses_at(run: _Run, values: Arrays, targets: Arrays, number: int) -> Array
     def work(rows: slice, space: _Buffers) -> None:
         _judge_samples(rows.start, rows.stop, number, z, x, y, c, space.v, losses)
 
-    _over_samples(run, lambda: _forward_buffers(run, 1), work)
+    _over_samples(run, functools.partial(_forward_buffers, run, 1), work)
     return losses
 
 
@@ -252,23 +275,27 @@ def _loss_gradients(
     def sweep(rows: slice, z: Any, x: Any, c: Any, space: _Buffers, out: Any) -> None:
         sums, z_bar, x_bar = out
         v, v_bar, c_bar = space.v, space.v_more, space.c_more
-        _differentiate_samples(
-            rows.start,
-            rows.stop,
-            moves,
-            every,
-            z,
-            x,
-            y,
-            c,
-            v,
-            c_bar,
-            v_bar,
-            sums,
-            losses,
-            z_bar,
-            x_bar,
-        )
+
+        def some(first: int, last: int, c: Any) -> None:
+            _differentiate_samples(
+                first,
+                last,
+                moves,
+                every,
+                z,
+                x,
+                y,
+                c,
+                v,
+                c_bar,
+                v_bar,
+                sums,
+                losses,
+                z_bar,
+                x_bar,
+            )
+
+        _in_team(run, rows, _slot_size(run, len(c[-1])), c, some)
 
     grads = _sum_up(run, sweep, slots, 1.0 / losses.size)
     return np.asarray(np.mean(losses, axis=1)), grads

@@ -30,9 +30,30 @@ from pdec.runtime.compiled import (
     _take_tangents,
     _take_targets,
 )
+from pdec.runtime.numba_meeting import _meet
 from pdec.runtime.numba_tools import _entry, _inlined
 
 # --- compiled: all steps of some samples ---------------------------------------------
+
+
+@_inlined
+def _leads(c: Any) -> bool:
+    """Whether a thread is the first of those that share samples out, or alone."""
+    # [feature: rows]
+    leads: bool = c[-4][0] == 0
+    return leads
+    # [end]
+    # [feature: not rows]
+    return True
+    # [end]
+
+
+@_inlined
+def _wait(c: Any) -> None:
+    """Wait for those that share samples out, if some do."""
+    # [feature: rows]
+    _meet(c[-3], c[-2])
+    # [end]
 
 
 @_inlined
@@ -80,10 +101,13 @@ def _run_samples(
 ) -> None:
     """Run steps start to end - 1 of samples first to last - 1, from z to out."""
     for s in range(first, last):
-        _begin(s, 0, z, x, c, v)
+        if _leads(c):
+            _begin(s, 0, z, x, c, v)
         for n in range(start, end):
             _step(n, (n - start) % 2, (n - start + 1) % 2, c, v)
-        _give_state(s, (end - start) % 2, 0, v, out)
+        _wait(c)
+        if _leads(c):
+            _give_state(s, (end - start) % 2, 0, v, out)
 
 
 # [feature: readout]
@@ -136,22 +160,25 @@ def _pull_samples(
 ) -> None:
     """Take samples there, and cotangents of their final states back."""
     for s in range(first, last, len(c[-1])):
-        _begin_all(s, last, z, x, c, v, v_bar)
         together = range(min(len(c[-1]), last - s))
-        for k in together:
-            _take_state(s + k, steps % 2, _ROW * k, zT_bar, v_bar)
+        if _leads(c):
+            _begin_all(s, last, z, x, c, v, v_bar)
+            for k in together:
+                _take_state(s + k, steps % 2, _ROW * k, zT_bar, v_bar)
         for m in range(len(moves)):
             n, here, there, back = moves[m, 0], moves[m, 1], moves[m, 2], moves[m, 3]
             if back:
                 _step_vjp(n, here, there, c, v, c_bar, v_bar)
             else:
                 _step(n, here, there, c, v)
-        for k in together:
-            # [feature: initial]
-            _initial_vjp(0, 0, 0, _ROW * k, c, v, c_bar, v_bar)
-            # [end]
-            _give_cotangents(s + k, _ROW * k, v_bar, z_bar, x_bar)
-        _add_up(c_bar, sums)
+        _wait(c)
+        if _leads(c):
+            for k in together:
+                # [feature: initial]
+                _initial_vjp(0, 0, 0, _ROW * k, c, v, c_bar, v_bar)
+                # [end]
+                _give_cotangents(s + k, _ROW * k, v_bar, z_bar, x_bar)
+            _add_up(c_bar, sums)
 
 
 # [feature: loss]
@@ -175,15 +202,18 @@ def _differentiate_samples(
 ) -> None:
     """Take samples there and back, with the loss after every so many steps."""
     for s in range(first, last, len(c[-1])):
-        _begin_all(s, last, z, x, c, v, v_bar)
         together = range(min(len(c[-1]), last - s))
+        if _leads(c):
+            _begin_all(s, last, z, x, c, v, v_bar)
         for m in range(len(moves)):
             n, here, there, back = moves[m, 0], moves[m, 1], moves[m, 2], moves[m, 3]
             if not back:
                 _step(n, here, there, c, v)
                 continue
-            number = (n + 1) // every - 1
-            if (n + 1) % every == 0:
+            number, due = (n + 1) // every - 1, (n + 1) % every == 0
+            if due:
+                _wait(c)
+            if due and _leads(c):
                 for k in together:
                     row = _ROW * k
                     _take_targets(s + k, number, y, v)
@@ -196,12 +226,14 @@ def _differentiate_samples(
                     # [end]
                     losses[s + k, number] = loss
             _step_vjp(n, here, there, c, v, c_bar, v_bar)
-        for k in together:
-            # [feature: initial]
-            _initial_vjp(0, 0, 0, _ROW * k, c, v, c_bar, v_bar)
-            # [end]
-            _give_cotangents(s + k, _ROW * k, v_bar, z_bar, x_bar)
-        _add_up(c_bar, sums)
+        _wait(c)
+        if _leads(c):
+            for k in together:
+                # [feature: initial]
+                _initial_vjp(0, 0, 0, _ROW * k, c, v, c_bar, v_bar)
+                # [end]
+                _give_cotangents(s + k, _ROW * k, v_bar, z_bar, x_bar)
+            _add_up(c_bar, sums)
 
 
 # [end]

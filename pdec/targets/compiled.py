@@ -18,7 +18,8 @@ from pdec.forms.symbolic import TIME
 from pdec.targets.body import MARKS, Module, split_mark
 from pdec.targets.layout import INDENT, call, unpack
 from pdec.targets.loops import Loops
-from pdec.targets.nests import carried_arrays, scalars, schedule, together
+from pdec.targets.nests import Function, carried_arrays, scalars, schedule, together
+from pdec.targets.teams import meetings
 from pdec.targets.vectors import Part
 
 ACTIVE = (Role.PARAM, Role.COEFFICIENT)
@@ -49,10 +50,12 @@ class Kernels:
 
     module: Module
     margins: dict[str, int]
+    shares: bool = False  # whether threads are to share samples out
     used: dict[str, tuple[str, ...]] = field(default_factory=dict)
     touched: set[str] = field(default_factory=set)
     together: int = 1  # samples that may take steps together
     beside: set[str] = field(default_factory=set)  # their arrays
+    meets: dict[str, set[int]] | None = None  # where teams do, if samples may have one
 
     @property
     def row(self) -> int:
@@ -110,17 +113,45 @@ class Kernels:
             found[kernel.name] = pieces, numbers
         steps = [found[name] for name in TOGETHER if name in found]
         self.together, self.beside = together(steps, self.arrays, axes, carried)
+        self.meets = self._meetings({n: found[n] for n in TOGETHER if n in found})
+        apart = self.meets is not None
         bodies = []
         for name, (pieces, numbers) in found.items():
             several = name in TOGETHER and self.beside
             rows = "range(0, _ROW * len(c[-1]), _ROW)" if several else ""
             beside = self.beside if name in (*TOGETHER, *BESIDE) else ()
-            body = Loops(self.module, self.margins, numbers, beside, rows)
+            body = Loops(
+                self.module,
+                self.margins,
+                numbers,
+                beside,
+                rows,
+                apart=apart,
+                meets=(self.meets or {}).get(name),
+            )
             body.add_all(pieces)
             bodies.append(body)
         self.touched = {name for body in bodies for name in body.touched}
         self.used = {mark: self._used(mark, bodies) for mark in MARKS}
         return [self._text(k, b) for k, b in zip(listed, bodies, strict=True)]
+
+    def _meetings(self, steps: Mapping[str, Function]) -> dict[str, set[int]] | None:
+        """Before which pieces of a step a team meets, if it can share samples out."""
+        if not self.shares:
+            return None
+        found = {}
+        for name, (pieces, numbers) in steps.items():
+            body = Loops(self.module, self.margins, numbers)
+            if (meets := meetings(pieces, body)) is None:
+                return None
+            found[name] = meets
+        return found
+
+    def rows_of(self, name: str) -> tuple[str, ...]:
+        """The axis before those of a sum that is kept apart for each row."""
+        apart = self.meets is not None
+        axes = [axis.name for axis in self.arrays[split_mark(name)[0]].axes]
+        return (str(self.row),) if apart and self.module.axes[0] not in axes else ()
 
     def _used(self, mark: str, bodies: list[Loops]) -> tuple[str, ...]:
         """The arrays of one sample in a tuple: fields first, then what is touched."""
@@ -139,6 +170,9 @@ class Kernels:
         lines = unpack({body.local(name): self._home(name) for name in arrays})
         if any("real(" in line for line in body.lines):
             lines.append(f"{INDENT}real = v[0].dtype.type")
+        if body.meets is not None:
+            lines.append(f"{INDENT}low, high = c[-4][0], c[-4][1]")
+            lines.append(f"{INDENT}_meet(c[-3], c[-2])")
         lines += body.lines
         if kernel.result:
             lines.append(f"{INDENT}return {body.local(kernel.result)}[()]")

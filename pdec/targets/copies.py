@@ -20,10 +20,13 @@ Lines = list[str]
 Cells = list[tuple[str, str, str, str]]
 
 
-def copies(kernels: Kernels, along: Collection[str]) -> list[str]:
-    """Write them; the targets ``along`` have one for each of several steps."""
+def copies(kernels: Kernels, along: Collection[str], *, every: bool) -> list[str]:
+    """Write them; the targets ``along`` have one for each of several steps.
+
+    ``every`` is whether losses are taken along the way.
+    """
     found = {**_in_and_out(kernels, along), **_on_the_way_back(kernels)}
-    found |= _between_levels(kernels, along)
+    found |= _between_levels(kernels, every)
     return [
         "\n".join(
             [
@@ -113,6 +116,8 @@ def _on_the_way_back(kernels: Kernels) -> dict[Head, list[Lines]]:
     sums = []
     for k, c in enumerate(kernels.summed()):
         whole = _cells(kernels, c, ghosts=True)
+        for rows in kernels.rows_of(c):
+            whole.insert(0, ("at", f"range({rows})", "at", "at"))
         inner = f"c_bar[{place(c)}]"
         total = f"{_at(f'sums[{k}]', [], whole)} += {_at(inner, [], whole)}"
         sums.append([*_nest(whole, total), _cleared(whole, inner)])
@@ -127,9 +132,7 @@ def _cleared(cells: Cells, array: str) -> str:
     return f"{INDENT * (len(cells) + 1)}{_at(array, [], cells)} = 0.0"
 
 
-def _between_levels(
-    kernels: Kernels, along: Collection[str]
-) -> dict[Head, list[Lines]]:
+def _between_levels(kernels: Kernels, every: bool) -> dict[Head, list[Lines]]:
     """Cotangents from nothing; with several losses along the way, they add up."""
     joined, cleared = [], []
     for k, f in enumerate(kernels.of(Role.STATE)):
@@ -142,7 +145,7 @@ def _between_levels(
             cleared.append(_nest(whole, _at(name, [level], whole) + " = 0.0"))
     clear = "_clear_levels(row, v_bar)", "Set the cotangents of the fields to zero."
     join = "_join_levels(n, row, v_bar)", "Add the cotangents in the other level."
-    return {clear: cleared, join: joined} if along else {clear: cleared}
+    return {clear: cleared, join: joined} if every else {clear: cleared}
 
 
 def _cells(kernels: Kernels, name: str, *, ghosts: bool = False) -> Cells:

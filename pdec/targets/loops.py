@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import sympy
 
+from pdec.adjoints.adjoint import BAR
 from pdec.forms.statements import Axis, Clear, Map, Role
 from pdec.forms.symbolic import (
     BATCH,
@@ -24,6 +25,7 @@ from pdec.forms.symbolic import (
     accesses,
     ghosts_of,
     negative,
+    runs,
 )
 from pdec.targets.body import LEVEL, Body, Module, split_mark
 from pdec.targets.inline import Inline
@@ -51,9 +53,17 @@ class Loops(Body):
         scalars: set[str],
         beside: Collection[str] = (),
         rows: str = "",
+        *,
+        apart: bool = False,
+        meets: Collection[int] | None = None,
     ) -> None:
+        """Loops over all rows, or those of a member of a team that ``meets``.
+
+        ``apart`` is whether sums over all rows are kept apart for each of them.
+        """
         super().__init__(module)
         self.beside, self.rows = beside, rows
+        self.apart, self.meets, self.at = apart, meets, "0"
         self.margins = margins
         self.scalars = scalars
         self.touched: set[str] = set()
@@ -101,8 +111,17 @@ class Loops(Body):
         self.lines.append(f"{indent}for row in {self.rows}:")
         return indent + INDENT
 
+    def sums_rows(self, name: str) -> bool:
+        """Whether an array is a sum over all rows: none of its own axes."""
+        array = self.module.array(name)
+        axes = [axis.name for axis in array.axes]
+        shared = name.endswith(BAR) and not array.per_sample
+        return shared and self.module.axes[0] not in axes
+
     def placed(self, array: str, name: str, places: list[str]) -> str:
         """An element of an array at its places."""
+        if self.apart and self.sums_rows(array):
+            places = [self.at, *places]
         if places:
             return f"{name}[{', '.join(places)}]"
         return f"{name}[()]" if self.writable(array) else name
@@ -112,18 +131,20 @@ class Loops(Body):
         return self.module.array(name).per_sample or name.endswith("~bar")
 
     def _place(self, axis: Axis, place: str, offset: int) -> str:
-        margin = self.margins.get(axis.name, 0)
         if place == TIME:
             return "n"
         if place.isdigit():
             return place
-        if place.endswith("_low"):
-            return str(margin + offset)
-        if place.endswith("_high"):
-            return str(margin + axis.size - 1 + offset)
+        if not runs(place):
+            return str(self.layer(axis, place, offset))
         index = self.index(place)
         sign = "-" if offset < 0 else "+"
         return f"{index} {sign} {abs(offset)}" if offset else index
+
+    def layer(self, axis: Axis, place: str, offset: int) -> int:
+        """The number of a layer of cells: ``x_high`` is the last one of the grid."""
+        last = axis.size - 1 if place.endswith("_high") else 0
+        return self.margins[axis.name] + last + offset
 
     def refer(self, symbol: sympy.Symbol) -> str:
         """A symbol of an expression."""
@@ -141,7 +162,9 @@ class Loops(Body):
 
     def add_all(self, pieces: Iterable[Piece]) -> None:
         """Write pieces in order."""
-        for piece in pieces:
+        for number, piece in enumerate(pieces):
+            if number in (self.meets or ()):
+                self.lines.append(f"{INDENT}_meet(c[-3], c[-2])")
             if isinstance(piece, Nest):
                 self._nest(piece)
             elif isinstance(piece, Clear):
@@ -166,6 +189,9 @@ class Loops(Body):
         for statement in nest.cleared:
             self._start(statement)
         inner = nest.indices[-1] if nest.indices else ""
+        first = self.module.axes[0]
+        rows_at = [i for i in nest.indices[:-1] if axis_of(i) == first]
+        self.at = self.index(first) if rows_at else "0"
         sizes = {k: v for m in nest.maps for k, v in self.sizes(m).items()}
         rows = rows_at_once(nest, sizes, self.margins)
         if rows > 1 and inner not in maps[0].target.indices:
@@ -182,9 +208,10 @@ class Loops(Body):
             for number in sums
             if len(nest.indices) > 1 and not maps[number].maximum
             if not set(maps[number].target.indices) & set(nest.indices)
+            if not (self.apart and self.sums_rows(maps[number].writes))
         }
         self.lines += [f"{INDENT}{total} = 0.0" for total in totals.values()]
-        indent = INDENT
+        indent = self._owned(INDENT, self.row_of(nest))
         for name, bounds in self._loops(nest, sizes, rows, bool(sums)):
             if name == inner:
                 for number, total in sums.items():
@@ -274,6 +301,15 @@ class Loops(Body):
         return found - self.scalars
 
     def _bounds(self, index: str, extent: int, gathered: str = "") -> str:
+        return self._rows_in(axis_of(index), *self.range_of(index, extent, gathered))
+
+    def _rows_in(self, axis: str, low: int, high: int) -> str:
+        if self.meets is not None and axis == self.module.axes[0]:
+            return f"range(max({low}, low), min({high}, high))"
+        return f"range({low}, {high})" if low else f"range({high})"
+
+    def range_of(self, index: str, extent: int, gathered: str = "") -> tuple[int, int]:
+        """From where to where an index runs; with the ghosts of what is gathered."""
         axis = axis_of(index)
         low = self.margins.get(axis, 0) - ghosts_of(index)
         high = low + extent
@@ -281,7 +317,23 @@ class Loops(Body):
             axes = self.module.array(gathered).axes
             ghosts = next((a.ghosts for a in axes if a.name == axis), 0)
             low, high = low - ghosts, high + ghosts
-        return f"range({low}, {high})" if low else f"range({high})"
+        return low, high
+
+    def row_of(self, nest: Nest) -> int | None:
+        """The row that a nest without a loop over rows sets; None if there is none."""
+        target, first = nest.maps[0].target, self.module.axes[0]
+        axes = self.module.array(target.array).axes
+        for axis, (place, offset) in zip(axes, target.index, strict=True):
+            if axis.name == first and not runs(place):
+                return self.layer(axis, place, offset)
+        return None
+
+    def _owned(self, indent: str, row: int | None) -> str:
+        """Leave a row to who has it, where it is one of a team."""
+        if self.meets is None or row is None:
+            return indent
+        self.lines.append(f"{indent}if low <= {row} < high:")
+        return indent + INDENT
 
     def _start(self, statement: Map) -> None:
         """Set what a sum is added to, to zero."""
@@ -342,18 +394,24 @@ class Loops(Body):
         for axis in array.axes:
             if not axis.ghosts:
                 continue
-            indent, before, behind = self._across(clear.array, axis.name)
-            indent, margin = self._each(indent), self.margins[axis.name]
-            for k in range(axis.ghosts):
-                for place in (margin - 1 - k, margin + axis.size + k):
-                    places = [*before, str(place), *behind]
+            low, ghosts = self.margins[axis.name], range(axis.ghosts)
+            layers = [m for k in ghosts for m in (low - 1 - k, low + axis.size + k)]
+            apart = self.meets is not None and axis.name == self.module.axes[0]
+            for some in [[at] for at in layers] if apart else [layers]:
+                indent = self._owned(INDENT, some[0] if apart else None)
+                indent, before, behind = self._across(clear.array, axis.name, indent)
+                indent = self._each(indent)
+                for at in some:
+                    places = [*before, str(at), *behind]
                     self._beside(clear.array, places)
                     left = f"{name}[{', '.join(places)}]"
                     self.lines.append(f"{indent}{left} = 0.0")
 
-    def _across(self, name: str, along: str) -> tuple[str, list[str], list[str]]:
+    def _across(
+        self, name: str, along: str, indent: str
+    ) -> tuple[str, list[str], list[str]]:
         """Open loops across an axis: indent, indices before and behind."""
-        array, indent = self.module.array(name), INDENT
+        array = self.module.array(name)
         before: list[str] = []
         behind: list[str] = []
         side = before
@@ -366,8 +424,8 @@ class Loops(Body):
             index = self.index(axis.name)
             margin = self.margins.get(axis.name, 0)
             low, high = margin - axis.ghosts, margin + axis.size + axis.ghosts
-            bounds = f"{low}, {high}" if low else f"{high}"
-            self.lines.append(f"{indent}for {index} in range({bounds}):")
+            bounds = self._rows_in(axis.name, low, high)
+            self.lines.append(f"{indent}for {index} in {bounds}:")
             indent += INDENT
             side.append(index)
         return indent, before, behind

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable
 NEEDED = frozenset(
     "np math n c v c_bar v_bar c_dot v_dot "
     # and what compiled ones do
-    "here there real range max min abs len unknowns residual place row".split()
+    "here there real range max min abs len low high unknowns residual place row".split()
 )
 
 # A constant of the model is a global of the module, where it would hide a builtin.

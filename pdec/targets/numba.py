@@ -21,6 +21,7 @@ from pdec.targets.compiled import BESIDE, VECTOR, Kernel, Kernels
 from pdec.targets.copies import copies
 from pdec.targets.layout import tuple_of
 from pdec.targets.solves import residual_name
+from pdec.targets.teams import worth_sharing
 from pdec.targets.vectors import Part, by_number, evaluation, handed_over, product
 
 if TYPE_CHECKING:
@@ -31,11 +32,12 @@ def write(
     functions: Sequence[SampleFunction], module: Module, derivation: Derivation
 ) -> Written:
     """Write the compiled functions, and the shapes of the arrays that they get."""
-    kernels = Kernels(module, _margins(derivation))
+    kernels = Kernels(module, _margins(derivation), worth_sharing(derivation.model))
     solved = _solved(derivation)
     texts = kernels.texts(_kernel(f, functions, derivation, solved) for f in functions)
+    every = derivation.model.every is not None
     along = {name for name, v in derivation.model.targets.items() if v.along}
-    others = [*by_number(derivation.jacobians), *copies(kernels, along)]
+    others = [*by_number(derivation.jacobians), *copies(kernels, along, every=every)]
     return Written(texts, others, _tables(kernels))
 
 
@@ -116,7 +118,8 @@ def _tables(kernels: Kernels) -> list[str]:
         shapes = {n: _shape(kernels, n) for n in kernels.used[mark]}
         lines += _table(f"_V{kind.upper()}", f"the arrays in v{kind}", shapes)
     for mark, kind in MARKS.items():
-        shapes = {n: _shape(kernels, n) for n in kernels.shared(mark)}
+        rows = kernels.rows_of if mark == "~bar" else lambda name: ()
+        shapes = {n: _shape(kernels, n, rows(n)) for n in kernels.shared(mark)}
         lines += _table(f"_C{kind.upper()}", f"the arrays in c{kind}", shapes)
     every = dict.fromkeys(n for mark in MARKS for n in kernels.shared(mark))
     places = {n: _inner(kernels.arrays[n], kernels.margins) for n in every}
@@ -124,6 +127,8 @@ def _tables(kernels: Kernels) -> list[str]:
     lines.append("# samples that may take steps together, and cells of each")
     lines.append(f"_TOGETHER = {kernels.together}")
     lines.append(f"_ROW = {kernels.row}")
+    lines.append("# cells of the first axis, if a team can share a sample's rows out")
+    lines.append(f"_ROWS = {_rows(kernels)}")
     lines.append("# those whose cotangents a sample sums in its own precision")
     summed = tuple_of([f'"{n}"' for n in kernels.summed()])
     lines.append(f"_C_SUMMED: tuple[str, ...] = {summed}")
@@ -139,10 +144,20 @@ def _table(
     return [f"# {remark}", head, *(f'    "{k}": {v},' for k, v in rows.items()), "}"]
 
 
-def _shape(kernels: Kernels, name: str) -> str:
+def _shape(kernels: Kernels, name: str, rows: tuple[str, ...] = ()) -> str:
     """Lengths with the margins, without the batch axis."""
     axes = [a for a in kernels.arrays[name].axes if a.name != BATCH]
-    return tuple_of([str(kernels.length(axis)) for axis in axes])
+    return tuple_of([*rows, *(str(kernels.length(axis)) for axis in axes)])
+
+
+def _rows(kernels: Kernels) -> tuple[int, int]:
+    """Where the rows begin and end that a team shares out; none if it cannot."""
+    if kernels.meets is None:
+        return 0, 0
+    first = kernels.module.axes[0]
+    axes = [axis for array in kernels.arrays.values() for axis in array.axes]
+    low = kernels.margins[first]
+    return low, low + next(a.size for a in axes if a.name == first)
 
 
 def _inner(array: Array, margins: Mapping[str, int]) -> str:
@@ -164,12 +179,13 @@ PLUGINS = (
             "threads",
             "pattern",
             "numba_buffers",
+            "numba_teams",
             "numba_implicit",
             "numba_samples",
             "stepping",
             "numba_driver",
         ),
-        tools=("host", "numba_tools"),
+        tools=("host", "numba_tools", "numba_meeting"),
         needs="numba",
     ),
 )
