@@ -426,6 +426,15 @@ def test_arrays_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
         module.forward(p, [1.0])
 
 
+def test_arrays_on_another_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel would read addresses that are not its device's."""
+    module = loaded(walls1d()).module
+    at = to_device(point(reference(walls1d()), "float64"))
+    monkeypatch.setattr(fake._Device, "id", 1)
+    with pytest.raises(ValueError, match=r"lies on GPU 0, but GPU 1 .*Device\(0\)"):
+        module.forward(at["p"], at["z0"])
+
+
 class Tensor:
     """An array of another library."""
 

@@ -81,6 +81,12 @@ def _taken(value: Any, label: str, expected: str, remedy: str) -> Array:
     _device_found()
     array: Array = value
     if isinstance(value, _lib.ndarray):
+        here, there = _lib.cuda.Device().id, value.device.id
+        if there != here:
+            raise ValueError(
+                f"{label} lies on GPU {there}, but GPU {here} is the current one; "
+                f"call this within `with cupy.cuda.Device({there}):`"
+            )
         return array
     if isinstance(value, np.ndarray | np.generic):
         raise TypeError(
@@ -98,8 +104,7 @@ def _taken(value: Any, label: str, expected: str, remedy: str) -> Array:
             "move it there, or compile the model with --target numba"
         )
     detached = value.detach() if hasattr(value, "detach") else value
-    array = _lib.from_dlpack(detached)
-    return array
+    return _taken(_lib.from_dlpack(detached), label, expected, remedy)
 
 
 def _each(values: Any, change: Callable[[Any], Any]) -> Any:

@@ -85,6 +85,10 @@ class ndarray(NDArrayOperatorsMixin):
     def data(self) -> Any:
         return SimpleNamespace(ptr=self._array.ctypes.data)
 
+    @property
+    def device(self) -> Any:
+        return SimpleNamespace(id=0)
+
     def __array__(self, *args: Any, **options: Any) -> Any:
         raise TypeError("Implicit conversion to a NumPy array is not allowed.")
 
