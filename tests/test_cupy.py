@@ -298,6 +298,18 @@ def test_what_is_launched_again_is_one_graph() -> None:
     assert found[0][1] == found[1][1] == found[2][1]
 
 
+def test_graphs_of_whole_runs_outlive_snapshots() -> None:
+    """A trajectory runs step by step, and pushes no graph out."""
+    module = loaded(walls1d(), blocks=3)
+    at = point(reference(walls1d()), "float64")
+    given = at["p"], at["z0"]
+    module._line.cache_clear()
+    module.forward(*given, check="off")
+    kept = module._line.cache_info().currsize
+    module.trajectory(*given, every=1)
+    assert module._line.cache_info().currsize == kept == 1
+
+
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_names_of_the_kernels_are_free_for_models(blocks: int) -> None:
     params = "begin here there SAMPLE states table slot share v_bar mean_parts".split()

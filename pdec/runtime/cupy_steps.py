@@ -211,11 +211,10 @@ class _Line:
             self.table[...] = _lib.asarray(made)
             if again and self.graph is None and len(self.launches) <= _MOST_LAUNCHES:
                 self.graph = self._captured()
-            if self.graph is None:
-                self._play()
-            else:
-                self.graph.launch()
-            self.done.record()
+            try:
+                self._play() if self.graph is None else self.graph.launch()
+            finally:
+                self.done.record()
 
     def _captured(self) -> Any:
         stream = _lib.cuda.Stream(non_blocking=True)
@@ -233,11 +232,13 @@ class _Line:
             kernel(grid, (_THREADS,), (self.table, *numbers), shared_mem=shared)
 
 
-@functools.lru_cache(maxsize=32)
-def _line(
+def _line_of(
     dtype: str, device: int, groups: int, make: Callable[..., list[_Launch]], *how: Any
 ) -> _Line:
     return _Line(dtype, device, groups, make(*how))
+
+
+_line = functools.lru_cache(maxsize=32)(_line_of)  # those of whole runs
 
 
 # --- what is launched ----------------------------------------------------------------
@@ -366,13 +367,14 @@ def _at_once(run: _Run, places: int, most: int, *records: str) -> int:
 
 
 def _send_all(
-    run: _Run, given: list[int], make: Any, *arguments: Any, **work: Any
+    run: _Run, given: list[int], make: Any, *how: Any, whole: bool = True, **work: Any
 ) -> None:
     """Send the launches for all samples, some at a time."""
     more = work.get("more", "")
     groups = _at_once(run, 2, run.batch, *([more] if more else []))
     head, _alive = _work(run, groups, places=2, **work)
-    line = _line(run.dtype.name, _lib.cuda.Device().id, groups, make, *arguments)
+    kept = _line if whole else _line_of
+    line = kept(run.dtype.name, _lib.cuda.Device().id, groups, make, *how)
     for first in range(0, run.batch, groups):
         rows = range(first, first + groups)
         line.send([*head, *given, *(s if s < run.batch else -1 for s in rows)])
@@ -380,7 +382,8 @@ def _send_all(
 
 def _send_steps(run: _Run, start: int, end: int, given: list[int], c: Array) -> None:
     """Run steps start to end - 1 of all samples."""
-    _send_all(run, given, _running, given[0] != 0, start, end, c=c)
+    whole = (start, end) == (0, MODEL.steps)
+    _send_all(run, given, _running, given[0] != 0, start, end, whole=whole, c=c)
 
 
 # [feature: readout]
@@ -401,7 +404,8 @@ def _send_losses(
     run: _Run, number: int, given: list[int], c: Array, losses: Array
 ) -> None:
     """Take the loss of all samples, with the targets of a snapshot."""
-    _send_all(run, given, _judging, given[0] != 0, number, c=c, losses=losses)
+    judging = _judging, given[0] != 0, number
+    _send_all(run, given, *judging, whole=False, c=c, losses=losses)
 
 
 # [end]
