@@ -32,9 +32,9 @@ Range = tuple[int, int]
 
 def worth_sharing(model: Model) -> bool:
     """Whether threads share samples of a model out: several axes, much to do."""
-    rows, *others = (axis.size for axis in model.axes.values())
-    work = rows * math.prod(others) * model.steps
-    return bool(others) and rows <= MOST_ROWS and work >= WORK
+    sizes = [axis.size for axis in model.axes.values()]
+    work = math.prod(sizes) * model.steps
+    return len(sizes) > 1 and sizes[0] <= MOST_ROWS and work >= WORK
 
 
 class Touch(NamedTuple):
