@@ -25,6 +25,7 @@ FOLDERS = ROOT / "examples", ROOT / "tests" / "models"
 MODELS = [path for folder in FOLDERS for path in sorted(folder.glob("*.npde"))]
 NAMES = [f"{path.parent.name}_{path.stem}" for path in MODELS]
 SEEDS = ("0", "4711")
+HASHED = MODELS[::3]  # those compiled twice; all of them with --full
 
 COMPILE_ALL = """
 import sys
@@ -50,12 +51,15 @@ assert not foreign & {"pdec", "sympy", "lark", "click", "rich"}, foreign
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A folder of generated modules for each seed of the hash."""
+def folders(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> list[Path]:
+    """A folder of generated modules for each seed of the hash: of all, of HASHED."""
     found, running = [], []
-    for seed in SEEDS:
+    again = MODELS if pytestconfig.getoption("--full") else HASHED
+    for seed, models in zip(SEEDS, (MODELS, again), strict=True):
         folder = tmp_path_factory.mktemp(f"seed_{seed}")
-        command = [sys.executable, "-c", COMPILE_ALL, folder, *MODELS]
+        command = [sys.executable, "-c", COMPILE_ALL, folder, *models]
         environment = os.environ | {"PYTHONHASHSEED": seed}
         running.append(subprocess.Popen(command, env=environment, cwd=ROOT))
         found.append(folder)
@@ -70,7 +74,13 @@ def text_of(folder: Path, name: str) -> str:
     return (folder / f"{name}.py").read_text("utf-8")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if model in HASHED else pytest.mark.slow)
+        for name, model in zip(NAMES, MODELS, strict=True)
+    ],
+)
 def test_bytes_do_not_depend_on_hashing(name: str, folders: list[Path]) -> None:
     first, second = (text_of(folder, name) for folder in folders)
     assert first == second

@@ -77,7 +77,13 @@ def modules(
     return ours, module_of(compile_source(source))
 
 
-@pytest.mark.parametrize("name", MODELS)
+SLOW = {"periodic", "stages"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in MODELS],
+)
 def test_rows_shared_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = modules(name, monkeypatch)
     assert ours._ROWS[0] > 0 and "_meet(" in inspect.getsource(ours._step.py_func)
