@@ -27,6 +27,11 @@ class _Buffers:
     v_more: _Tuple = ()
     c_more: _Tuple = ()
 
+    @property
+    def bytes(self) -> int:
+        """The memory that the buffers take."""
+        return sum(a.nbytes for a in (*self.v, *self.v_more, *self.c_more))
+
 
 def _of_sample(
     shapes: Mapping[str, tuple[int, ...]], dtype: Any, levels: int, together: int = 1

@@ -97,7 +97,7 @@ def _over_samples(
 
     _each_tile(run.batch, _slot_size(run, together), own, task, fold)
     # [feature: not implicit]
-    if sum(a.nbytes for space in used for a in space.v) <= _KEPT_BYTES:
+    if sum(space.bytes for space in used) <= _KEPT_BYTES:
         _KEPT[buffers.func] = key, used
     # [end]
 

@@ -73,7 +73,7 @@ def verify(
     """
     rows: list[Row] = []
     targets = sorted(targets, key=lambda target: target != "numpy")
-    reference = _reference(source, settings, targets)
+    reference: ModuleType | None = None
     for target in targets:
         progress(f"{target}: compiling")
         compiled = compile_source(source, target=target, overrides=settings)
@@ -85,8 +85,13 @@ def verify(
             with np.errstate(all="ignore"):
                 point = module._random_point(np.random.default_rng(1))
                 if target == "numpy":
+                    reference = module
                     rows.append(_complex_step(module, compiled.model, point))
-                elif reference is not None:
+                else:
+                    if reference is None:
+                        reference = module_of(
+                            compile_source(source, overrides=settings)
+                        )
                     rows.append(_against(reference, module, target, point))
                 progress(f"{target}: checkpoints and threads")
                 rows += [_checkpoints(module, target, point)]
@@ -107,15 +112,6 @@ def _ready(compiled: Compilation) -> ModuleType:
     except (ImportError, RuntimeError) as error:
         raise UsageError(str(error)) from None
     return module
-
-
-def _reference(
-    source: Source, settings: Mapping[str, float], targets: Sequence[str]
-) -> ModuleType | None:
-    """Return NumPy's module, where there is another to compare with it."""
-    if set(targets) <= {"numpy"}:
-        return None
-    return module_of(compile_source(source, overrides=settings))
 
 
 # --- checks --------------------------------------------------------------------------
