@@ -47,8 +47,8 @@ THREADS, CELLS_OF_BLOCK, MOST_BLOCKS = 256, 512, 256
 # so many channels are multiplied by cuBLAS, with array operations around it
 WIDE = 64
 # what drives a sample that has a block of its own, and one that has several
-BLOCKS = ("cupy_driver", "cupy_blocks", "stepping")
-STEPS = ("cupy_driver", "cupy_steps", "stepping")
+BLOCKS = ("cupy/driver", "cupy/blocks", "stepping")
+STEPS = ("cupy/driver", "cupy/steps", "stepping")
 
 # names of C++ and CUDA, and those of the functions that the printed ones call
 WORDS = frozenset(
@@ -340,8 +340,8 @@ ARRAYS = Target(
     name="cupy",
     doc="array operations of CuPy",
     write=write_arrays,
-    driver=("tiles", "numpy_driver", "pattern", "implicit"),
-    tools=("cupy_arrays",),
+    driver=("numpy/tiles", "numpy/driver", "pattern", "numpy/implicit"),
+    tools=("cupy/arrays",),
     arrange=numpy.arrange,
 )
 
@@ -351,7 +351,7 @@ PLUGINS = (
         doc="CUDA C by way of CuPy: all steps in one launch, if a sample fits a chip",
         write=write,
         driver=tuple(dict.fromkeys((*BLOCKS, *STEPS))),
-        tools=("cupy_arrays", "cupy_tools"),
+        tools=("cupy/arrays", "cupy/tools"),
         needs="cupy",
         covers=covers,
         arrays=ARRAYS,

@@ -13,8 +13,8 @@ import numpy as np
 from pdec.runtime.checkpoints import _schedule
 from pdec.runtime.checks import _Run
 from pdec.runtime.cuda import _THREADS
-from pdec.runtime.cupy_arrays import _lib
-from pdec.runtime.cupy_driver import _ROOM, _compiled, _empty, _numbers
+from pdec.runtime.cupy.arrays import _lib
+from pdec.runtime.cupy.driver import _ROOM, _compiled, _empty, _numbers
 from pdec.runtime.generated import MODEL
 from pdec.runtime.types import Array
 

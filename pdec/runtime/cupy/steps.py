@@ -18,8 +18,8 @@ import numpy as np
 from pdec.runtime.checkpoints import _schedule
 from pdec.runtime.checks import _Run
 from pdec.runtime.cuda import _BLOCKS, _LAUNCHES, _THREADS
-from pdec.runtime.cupy_arrays import _in_memory, _lib
-from pdec.runtime.cupy_driver import _ROOM, _compiled, _empty, _numbers
+from pdec.runtime.cupy.arrays import _in_memory, _lib
+from pdec.runtime.cupy.driver import _ROOM, _compiled, _empty, _numbers
 from pdec.runtime.generated import MODEL
 from pdec.runtime.types import Array
 
