@@ -28,16 +28,18 @@ from pdec.runtime.generated import (
 )
 from pdec.runtime.host import _handed_out
 from pdec.runtime.numpy.driver import (
-    _final_state,
-    _first_not_finite,
     _loss_gradients,
-    _losses,
-    _losses_along,
     _pull_back,
     _readouts,
+    _tangent,
+)
+from pdec.runtime.stepping import (
+    _final_state,
+    _first_not_finite,
+    _losses,
+    _losses_along,
     _settled_state,
     _snapshots,
-    _tangent,
 )
 from pdec.runtime.types import Array, Arrays, State, Variable
 from pdec.runtime.verdict.watch import _guard

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import functools
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -61,6 +62,32 @@ def _each_tile(
     finally:
         for future in waiting:
             future.cancel()
+
+
+# what the last call of each family worked on: new memory is filled with zeros by the
+# system, which takes as long as several steps
+_KEPT: dict[Any, tuple[tuple[Any, ...], list[Any]]] = {}
+_KEPT_BYTES = 1 << 28
+
+
+@contextlib.contextmanager
+def _spaces(
+    kind: tuple[Any, ...], make: Callable[[], Sequence[Any]]
+) -> Iterator[Callable[[], Any]]:
+    """Yield what gives spaces: those of the last call, if it was of the same kind.
+
+    The first entry of a kind is its family, of which one is kept; a call that fails
+    leaves nothing behind.
+    """
+    before, kept = _KEPT.pop(kind[0], (None, []))  # nobody else has these
+    free, used = kept if before == kind else [], []
+
+    def space() -> Any:
+        used.append(free.pop() if free else make())
+        return used[-1]
+
+    yield space
+    _KEPT[kind[0]] = kind, used[: _KEPT_BYTES // sum(own.bytes for own in used[0])]
 
 
 @functools.cache

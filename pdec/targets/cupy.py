@@ -340,7 +340,7 @@ ARRAYS = Target(
     name="cupy",
     doc="array operations of CuPy",
     write=write_arrays,
-    driver=("numpy/tiles", "numpy/driver", "pattern", "numpy/implicit"),
+    driver=("numpy/tiles", "numpy/driver", "stepping", "pattern", "numpy/implicit"),
     tools=("cupy/arrays",),
     arrange=numpy.arrange,
 )

@@ -268,6 +268,7 @@ PLUGINS = (
             "threads",
             "numpy/tiles",
             "numpy/driver",
+            "stepping",
             "pattern",
             "numpy/implicit",
         ),

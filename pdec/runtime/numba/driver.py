@@ -46,7 +46,7 @@ from pdec.runtime.numba.samples import (
 )
 from pdec.runtime.numba.teams import _in_team
 from pdec.runtime.stepping import _final_state
-from pdec.runtime.threads import _each_tile
+from pdec.runtime.threads import _each_tile, _spaces
 from pdec.runtime.types import Array, Arrays
 
 # --- running the steps ---------------------------------------------------------------
@@ -60,11 +60,6 @@ def _slot_size(run: _Run, together: int = 1) -> int:
     return -(-run.batch // (_SLOTS * together)) * together
 
 
-# what the last call of each kind worked on, by how its buffers are made, up to so much
-_KEPT: dict[Any, tuple[Any, list[_Buffers]]] = {}
-_KEPT_BYTES = 1 << 26
-
-
 def _over_samples(
     run: _Run,
     buffers: functools.partial[_Buffers],
@@ -72,33 +67,25 @@ def _over_samples(
     fold: Callable[[Any], None] | None = None,
     together: int = 1,
 ) -> None:
-    """Call work(rows, own buffers) for each slot, and fold(its result) in order.
-
-    Buffers are kept for the next call that has the same: fresh memory takes long.
-    """
-    key = (run.dtype, *buffers.args[1:])
-    before, kept = _KEPT.pop(buffers.func, (None, []))
-    spare, used = kept if before == key else [], []
+    """Call work(rows, own buffers) for each slot, and fold(its result) in order."""
+    size = _slot_size(run, together)
+    # [feature: implicit]
 
     def own() -> _Buffers:
-        made = spare.pop() if spare else buffers()
-        # [feature: implicit]
-        made = _Buffers((*made.v, *_solvers(run.dtype)), made.v_more, made.c_more)
-        # [end]
-        used.append(made)
-        return made
+        made = buffers()
+        return _Buffers((*made.v, *_solvers(run.dtype)), made.v_more, made.c_more)
 
     def task(rows: slice, space: _Buffers) -> Any:
         result = work(rows, space)
-        # [feature: implicit]
         _check_solved(space.v)
-        # [end]
         return result
 
-    _each_tile(run.batch, _slot_size(run, together), own, task, fold)
+    _each_tile(run.batch, size, own, task, fold)
+    # [end]
     # [feature: not implicit]
-    if sum(space.bytes for space in used) <= _KEPT_BYTES:
-        _KEPT[buffers.func] = key, used
+    kind = (buffers.func, run.dtype, *buffers.args[1:])
+    with _spaces(kind, lambda: [buffers()]) as lent:
+        _each_tile(run.batch, size, lambda: lent()[0], work, fold)
     # [end]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import math
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ def _member(number: int, members: int) -> tuple[Any, Any]:
 @functools.cache
 def _helpers(process: int, threads: int) -> tuple[ThreadPoolExecutor, Any]:
     """Return those who help threads that have samples, and a lock to have a team."""
-    return ThreadPoolExecutor(threads, thread_name_prefix=MODEL.name), Lock()
+    return ThreadPoolExecutor(threads, thread_name_prefix=MODEL.name), threading.Lock()
 
 
 # [end]

@@ -1,13 +1,13 @@
 """The NumPy driver: runs the steps and their adjoints over tiles of the batch.
 
 A target with another way to run the mathematics replaces this file and tiles.py, and
-provides _final_state, _settled_state, _snapshots, _readouts, _tangent, _pull_back,
-_losses, _losses_along, _loss_gradients and _first_not_finite.
+provides _run_steps, _like_fields, _readouts, _tangent, _pull_back, _losses_at and
+_loss_gradients; stepping.py has what follows from these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -16,7 +16,6 @@ import numpy as np
 from pdec.runtime.checkpoints import _schedule
 from pdec.runtime.checks import _pack, _Run
 from pdec.runtime.generated import (
-    _CELLS,
     _INPUT_CELLS,
     _INPUTS,
     _SNAPSHOTS,
@@ -44,7 +43,6 @@ from pdec.runtime.numpy.tiles import (
     _Tile,
     _view,
     _Workspace,
-    _workspace,
     _zero_sums,
 )
 from pdec.runtime.types import Array, Arrays
@@ -52,92 +50,17 @@ from pdec.runtime.types import Array, Arrays
 # --- running the steps ---------------------------------------------------------------
 
 
-def _final_state(run: _Run) -> Arrays:
-    """Return the fields after all steps; a tile keeps two states."""
-    zT = _like_fields(run)
+def _run_steps(run: _Run, start: int, end: int, values: Arrays) -> Arrays:
+    """Return the fields after steps start to end - 1, from their values before."""
+    out = _like_fields(run)
 
     def work(rows: slice, space: _Workspace) -> None:
-        tile = _begin(run, space, rows)
-        _advance(tile)
-        _store_fields(tile, zT)
+        tile = _begin(run, values, space, rows)
+        _advance(tile, start, end)
+        _store_fields(tile, out)
 
     _over_tiles(run, [2], work)
-    return zT
-
-
-def _first_state(run: _Run) -> Arrays:
-    """Return the fields before all steps."""
-    z = _like_fields(run)
-
-    def work(rows: slice, space: _Workspace) -> None:
-        _store_fields(_begin(run, space, rows), z)
-
-    _over_tiles(run, [1], work)
-    return z
-
-
-def _settled_state(run: _Run, tol: float) -> tuple[Arrays, Array, Array]:
-    """Return the fields where each sample settles, after which step, and whether.
-
-    A sample settles where a step changes it by at most tol max(1, |z|), and by no more
-    than the step before did: changes that are small and grow lead away from a state
-    that is not stable. A sample that has settled is not looked at again, so that it
-    does not matter how long the others of its tile take.
-    """
-    z = _like_fields(run)
-    step = _lib.full(run.batch, MODEL.steps)
-    reached = _lib.zeros(run.batch, bool)
-
-    def work(rows: slice, space: _Workspace) -> None:
-        tile = _begin(run, space, rows)
-        moving = _lib.full(rows.stop - rows.start, True)
-        before: Any = 0.0
-        for n in _steps(tile):
-            if n == 0:
-                continue
-            change, size = _change(tile)
-            settles = moving & (change <= tol * size) & (change <= before)
-            before = change
-            step[rows][settles], reached[rows][settles] = n, True
-            moving &= ~settles
-            stops = moving | settles if n == MODEL.steps else settles
-            for name, cells in _CELLS.items():
-                z[name][rows][stops] = tile.v[name][cells][stops]
-            if not moving.any():
-                break
-
-    _over_tiles(run, [2], work)
-    return z, step, reached
-
-
-def _change(tile: _Tile) -> tuple[Array, Array]:
-    """Return the largest change of each sample by the last step, and max(1, |z|).
-
-    Of two levels, the one that comes next is the one that the step started from.
-    """
-    change = _lib.zeros(tile.rows.stop - tile.rows.start)
-    size = np.ones_like(change)
-    for name, cells in _CELLS.items():
-        z, before = tile.v[name][cells], tile.v[f"{name}_next"][cells]
-        axes = tuple(range(1, z.ndim))
-        change = np.maximum(change, np.max(np.abs(z - before), axis=axes))
-        size = np.maximum(size, np.max(np.abs(z), axis=axes))
-    return change, size
-
-
-def _snapshots(run: _Run, every: int) -> Arrays:
-    """Return the fields after 0, every, 2 every, … steps and after the last one."""
-    kept = _like_fields(run, -(-MODEL.steps // every) + 1)
-
-    def work(rows: slice, space: _Workspace) -> None:
-        tile = _begin(run, space, rows)
-        for n in _steps(tile):
-            if n % every == 0 or n == MODEL.steps:
-                number = -(-n // every)
-                _store_fields(tile, {name: z[number] for name, z in kept.items()})
-
-    _over_tiles(run, [2], work)
-    return kept
+    return out
 
 
 # [feature: readout]
@@ -149,8 +72,8 @@ def _readouts(run: _Run) -> Arrays:
     }
 
     def work(rows: slice, space: _Workspace) -> None:
-        tile = _begin(run, space, rows)
-        _advance(tile)
+        tile = _begin(run, run.z0, space, rows)
+        _advance(tile, 0, MODEL.steps)
         _readout(tile.c, tile.v)
         for name, values in kept.items():
             values[rows] = tile.v[name]
@@ -165,7 +88,7 @@ def _tangent(run: _Run, run_dot: _Run) -> Arrays:
     zT_dot, c_dot = _like_fields(run), _handed_out(run_dot.c)
 
     def work(rows: slice, space: _Workspace, space_dot: _Workspace) -> None:
-        tile = _begin(run, space, rows)
+        tile = _begin(run, run.z0, space, rows)
         tile_dot = _view(space_dot, rows)
         _set_inputs(run_dot, tile_dot)
         # [feature: initial]
@@ -184,23 +107,6 @@ def _tangent(run: _Run, run_dot: _Run) -> Arrays:
     return zT_dot
 
 
-def _first_not_finite(run: _Run, sample: int) -> int | None:
-    """Run a sample again: return after how many steps it is not finite, or None."""
-    rows = slice(sample, sample + 1)
-    z0 = {name: z[rows] for name, z in run.z0.items()}
-    inputs = {
-        name: x[rows] if x.ndim > len(MODEL.inputs[name].shape) else x
-        for name, x in run.inputs.items()
-    }
-    alone = _Run(run.dtype, 1, run.c, z0, inputs)
-    with np.errstate(all="ignore"):
-        tile = _begin(alone, _workspace(alone, levels=2), slice(0, 1))
-        for n in _steps(tile):
-            if not all(np.isfinite(tile.v[x][_CELLS[x]]).all() for x in _CELLS):
-                return n
-    return None
-
-
 # --- gradients -----------------------------------------------------------------------
 
 
@@ -216,32 +122,13 @@ def _pull_back(run: _Run, zT_bar: Arrays, slots: int) -> dict[str, Any]:
 
 
 # [feature: loss]
-def _losses(run: _Run, targets: Arrays) -> Array:
-    """Return the loss of each sample, (batch,), in float64."""
-    losses = _lib.empty((run.batch, len(_SNAPSHOTS)))
+def _losses_at(run: _Run, values: Arrays, targets: Arrays, number: int) -> Array:
+    """Return the loss of each sample at a state, with the targets of a snapshot."""
+    losses: Array = _lib.empty(run.batch)
 
     def work(rows: slice, space: _Workspace) -> None:
-        tile = _begin(run, space, rows)
-        for n in _steps(tile):
-            if n in _SNAPSHOTS:
-                number = _SNAPSHOTS.index(n)
-                losses[rows, number] = _tile_losses(tile, targets, number)
-
-    _over_tiles(run, [2], work)
-    mean: Array = _lib.mean(losses, axis=1)
-    return mean
-
-
-def _losses_along(run: _Run, snapshots: Arrays, targets: Arrays) -> Array:
-    """Return the loss of each sample at each snapshot, (snapshots, batch)."""
-    losses: Array = _lib.empty(next(iter(snapshots.values())).shape[:2])
-
-    def work(rows: slice, space: _Workspace) -> None:
-        tile = _view(space, rows)
-        _set_inputs(run, tile)
-        for number, values in enumerate(losses):
-            _set_fields({name: z[number] for name, z in snapshots.items()}, tile)
-            values[rows] = _tile_losses(tile, targets)
+        tile = _begin(run, values, space, rows)
+        losses[rows] = _tile_losses(tile, targets, number)
 
     _over_tiles(run, [2], work)
     return losses
@@ -275,7 +162,7 @@ def _set_targets(tile: _Tile, targets: Arrays, number: int) -> None:
         tile.v[name] = y[tile.rows, number] if along else y[tile.rows]
 
 
-def _tile_losses(tile: _Tile, targets: Arrays, number: int = 0) -> Array:
+def _tile_losses(tile: _Tile, targets: Arrays, number: int) -> Array:
     """Return the losses of a tile's samples from the fields in v."""
     _set_targets(tile, targets, number)
     # [feature: readout]
@@ -307,19 +194,11 @@ class _Cotangents:
 _Seed: TypeAlias = Callable[[int, _Tile, _Tile, Arrays], None]
 
 
-def _steps(tile: _Tile) -> Iterator[int]:
-    """Run all steps; yield how many were run when v holds the fields, from 0 on."""
-    yield 0
-    for n in range(MODEL.steps):
+def _advance(tile: _Tile, start: int, end: int) -> None:
+    """Run steps start to end - 1, from the state at level 0."""
+    for n in range(start, end):
         _step(n, tile.c, tile.v)
-        tile.set_level(n + 1)
-        yield n + 1
-
-
-def _advance(tile: _Tile) -> None:
-    """Run all steps; the workspace keeps as many of the states as it has levels."""
-    for _ in _steps(tile):
-        pass
+        tile.set_level(n + 1 - start)
 
 
 def _advance_to(tile: _Tile, n: int, last: int, place: int) -> None:
@@ -370,7 +249,7 @@ def _sum_tiles(run: _Run, seed: _Seed, seeded: range, slots: int) -> _Cotangents
     )
 
     def work(rows: slice, space: _Workspace, space_bar: _Workspace) -> list[Arrays]:
-        tile, tile_bar = _begin(run, space, rows), _view(space_bar, rows)
+        tile, tile_bar = _begin(run, run.z0, space, rows), _view(space_bar, rows)
         c_bar = _zero_sums()
         for name in _STATE:
             tile_bar.states[name][...] = 0.0

@@ -24,7 +24,7 @@ from pdec.runtime.generated import (
     _initial,
 )
 from pdec.runtime.host import _handed_out, _lib
-from pdec.runtime.threads import _each_tile
+from pdec.runtime.threads import _each_tile, _spaces
 from pdec.runtime.types import Arrays
 
 # --- tiles ---------------------------------------------------------------------------
@@ -55,15 +55,9 @@ def _tile_of(batch: int, dtype: np.dtype[Any]) -> int:
 # [end]
 # [feature: not arrays]
 
-# bytes of the largest array of a tile, of all the states of a run through a tile, and
-# of the buffers that are kept from call to call
+# bytes of the largest array of a tile, and of all the states of a run through a tile
 _ARRAY_BYTES = 9 << 16
 _STATES_BYTES = 1 << 26
-_KEPT_BYTES = 1 << 28
-
-# buffers of the last call, for the next one of its kind: new ones are filled with zeros
-# by the system, which takes as long as several steps
-_kept: dict[tuple[Any, ...], list[list[_Workspace]]] = {}
 
 
 def _over_tiles(
@@ -77,16 +71,13 @@ def _over_tiles(
     spaces are workspaces with so many levels each.
     """
     size = _tile_of(run.batch, run.dtype)
-    kind = (size, run.dtype, *levels)
-    free, used = _kept.pop(kind, []), []  # nobody else has these
-    _kept.clear()
+    kind = (len(levels), size, run.dtype, *levels)
 
-    def spaces() -> list[_Workspace]:
-        used.append(free.pop() if free else [_workspace(run, n) for n in levels])
-        return [_cleared(each, run.c) for each in used[-1]]
+    def cleared() -> list[_Workspace]:
+        return [_cleared(space, run.c) for space in own()]
 
-    _each_tile(run.batch, size, spaces, lambda rows, own: work(rows, *own), fold)
-    _kept[kind] = used[: _KEPT_BYTES // sum(space.bytes for space in used[0])]
+    with _spaces(kind, lambda: [_workspace(run, n) for n in levels]) as own:
+        _each_tile(run.batch, size, cleared, lambda rows, own: work(rows, *own), fold)
 
 
 def _cleared(space: _Workspace, c: Arrays) -> _Workspace:
@@ -217,17 +208,17 @@ def _view(space: _Workspace, rows: slice) -> _Tile:
     return tile
 
 
-def _begin(run: _Run, space: _Workspace, rows: slice) -> _Tile:
-    """Return a tile with its inputs and initial state."""
+def _begin(run: _Run, values: Arrays, space: _Workspace, rows: slice) -> _Tile:
+    """Return a tile with its inputs and fields; without values the model's initial."""
     tile = _view(space, rows)
     tile.c.update(_repeated(tile))
     _set_inputs(run, tile)
     # [feature: initial]
-    if not run.z0:
+    if not values:
         _initial(tile.c, tile.v)
     # [end]
-    if run.z0:
-        _set_fields(run.z0, tile)
+    if values:
+        _set_fields(values, tile)
     return tile
 
 

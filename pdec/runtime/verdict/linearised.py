@@ -22,7 +22,7 @@ from pdec.runtime.generated import (
     _stencil,
 )
 from pdec.runtime.host import _handed_out, _on_host
-from pdec.runtime.numpy.driver import _first_state
+from pdec.runtime.stepping import _first_state
 from pdec.runtime.types import Array, Arrays, State
 from pdec.runtime.verdict.certificates import _layer_rows, _walled_rows
 from pdec.runtime.verdict.jacobian import _jacobian_rows, _slopes_seen
