@@ -145,7 +145,7 @@ class Target:
     ``write`` prints them; ``arrange``, if given, has chosen the layout of the arrays
     before.  ``driver`` names the files of ``runtime/`` that run them, ``tools`` those
     that they call; they are pasted into the module, and provide what
-    ``numpy_driver.py`` lists there.  ``needs`` is a package that the module imports,
+    ``numpy/driver.py`` lists there.  ``needs`` is a package that the module imports,
     which ``pip install pdec[needs]`` installs.  ``arrays`` stands in, with array
     operations, for a model that ``write`` does not cover (``covers``), or if the user
     asks for it.

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import random_models
 from comparison import OnHost, compare, flat, growth, point, results
 from test_matrix import (
     ACCURACIES,
@@ -191,6 +192,19 @@ def tolerance(module: ModuleType, at: Any) -> float:
         terms += max(float(np.abs(alone[n]).max()) for n in module.MODEL.params)
     cancelled = terms / largest if largest > 0 else 1.0
     return max(1e-12 * most, 4 * 2.0**-53 * cancelled)
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [pytest.param(n, marks=[pytest.mark.slow] if n > 4 else []) for n in range(60)],
+)
+def test_random_models(seed: int) -> None:
+    source = from_text(random_models.text(seed), f"random{seed}.npde")
+    ours, theirs = loaded(source, blocks=1 + seed % 2 * 2), reference(source)
+    at = point(theirs, "float64", batch=3)
+    expected, bound = results(theirs, at), tolerance(theirs, at)
+    for fake.ORDER in (0, 1, 2):
+        compare(results(ours, at), expected, bound)
 
 
 @pytest.mark.parametrize("name", ["mixed2d", "tensor_layers"])

@@ -135,7 +135,7 @@ def test_a_product_of_any_size(
     """Each result is set once, whatever the tiles; parts are of terms in order."""
     blocks, beside = (1 + columns % 3, "true" if parts > 1 else "false")
     sizes = {"rows": rows, "columns": columns, "terms": terms, "parts": parts}
-    tools, own = _text("cupy_tools"), _text("cupy_tiles")
+    tools, own = _text("cupy/tools"), _text("cupy/tiles")
     code = (
         tools["_CUDA_TOOLS"]
         + PRODUCT.format(

@@ -1,7 +1,7 @@
 """Stage 8c: what the verdict on ω reads of a model, as functions and tables.
 
 Called by ``mathematics.py`` and ``tables.py``.  What they must be is in
-``runtime/generated.pyi``; the arithmetic on them is in ``runtime/stability.py``.
+``runtime/generated.pyi``; the arithmetic on them is in ``runtime/verdict/``.
 """
 
 from __future__ import annotations

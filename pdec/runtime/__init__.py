@@ -68,24 +68,24 @@ FEATURES = (
 BEFORE_MATHEMATICS = ("types",)
 AFTER_MATHEMATICS = (
     "interface",
-    "watch",
+    "verdict/watch",
     "storage",
     "checks",
     "checkpoints",
 )
 TEST = ("selfcheck",)
 STABILITY = (
-    "guard",
-    "stability",
-    "meaning",
-    "judging",
-    "linearised",
-    "spectrum",
-    "waves",
-    "certificates",
-    "jacobian",
-    "powers",
-    "projection",
+    "verdict/guard",
+    "verdict/stability",
+    "verdict/meaning",
+    "verdict/judging",
+    "verdict/linearised",
+    "verdict/spectrum",
+    "verdict/waves",
+    "verdict/certificates",
+    "verdict/jacobian",
+    "verdict/powers",
+    "verdict/projection",
 )
 LAST = ("main",)
 

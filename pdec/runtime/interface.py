@@ -27,7 +27,7 @@ from pdec.runtime.generated import (
     _penalty,
 )
 from pdec.runtime.host import _handed_out
-from pdec.runtime.numpy_driver import (
+from pdec.runtime.numpy.driver import (
     _final_state,
     _first_not_finite,
     _loss_gradients,
@@ -40,7 +40,7 @@ from pdec.runtime.numpy_driver import (
     _tangent,
 )
 from pdec.runtime.types import Array, Arrays, State, Variable
-from pdec.runtime.watch import _guard
+from pdec.runtime.verdict.watch import _guard
 
 # --- running the model ---------------------------------------------------------------
 

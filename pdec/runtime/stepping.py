@@ -10,8 +10,8 @@ import numpy as np
 from pdec.runtime.checks import _Run
 from pdec.runtime.generated import _SNAPSHOTS, MODEL
 from pdec.runtime.host import _lib
-from pdec.runtime.numba_buffers import _like_fields
-from pdec.runtime.numba_driver import _losses_at, _run_steps
+from pdec.runtime.numba.buffers import _like_fields
+from pdec.runtime.numba.driver import _losses_at, _run_steps
 from pdec.runtime.types import Array, Arrays
 
 # --- from one step to another --------------------------------------------------------

@@ -50,10 +50,10 @@ MOST = 2**30 - 2**16
 # so many channels are multiplied by cuBLAS, with array operations around it
 WIDE = 64
 # what drives a sample that has a block of its own, and one that has several
-BLOCKS = ("cupy_driver", "cupy_blocks", "stepping")
-STEPS = ("cupy_driver", "cupy_launches", "cupy_steps", "stepping")
-TOOLS = ("cupy_arrays", "cupy_tools")
-PRODUCTS = ("cupy_tiles",)  # besides, if there are products of channels
+BLOCKS = ("cupy/driver", "cupy/blocks", "stepping")
+STEPS = ("cupy/driver", "cupy/launches", "cupy/steps", "stepping")
+TOOLS = ("cupy/arrays", "cupy/tools")
+PRODUCTS = ("cupy/tiles",)  # besides, if there are products of channels
 
 # names of C++ and CUDA, and those of the functions that the printed ones call
 WORDS = frozenset(
@@ -363,8 +363,8 @@ ARRAYS = Target(
     name="cupy",
     doc="array operations of CuPy",
     write=write_arrays,
-    driver=("tiles", "numpy_driver", "pattern", "implicit"),
-    tools=("cupy_arrays",),
+    driver=("numpy/tiles", "numpy/driver", "pattern", "numpy/implicit"),
+    tools=("cupy/arrays",),
     arrange=numpy.arrange,
 )
 

@@ -4,7 +4,7 @@
 
 is one of matrices, with rows i, columns x and terms (A or B, k); the gradient of A and
 B is one with rows i, columns (A or B, k) and terms x.  A block of threads has a tile of
-the results at a time (``runtime/cupy_tiles.py``):
+the results at a time (``runtime/cupy/tiles.py``):
 
     multiply<16, 128, 2 * 16>(
         team,
@@ -27,7 +27,7 @@ from pdec.targets.layout import INDENT, WIDTH
 from pdec.targets.nests import axis_of
 from pdec.targets.phases import Bounds, decoded
 
-# numbers of tiles that a block has in its chip at a time, as real (see cupy_tiles.py)
+# numbers of tiles that a block has in its chip at a time, as real (see there)
 TILES = 2304
 # rows, columns and terms from which on a product is worth tiles
 LEAST = 8

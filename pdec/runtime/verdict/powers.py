@@ -9,9 +9,9 @@ import numpy as np
 from pdec.runtime.checks import _by_name, _Run
 from pdec.runtime.generated import _AXES, MODEL, _amplification, _polynomials, _whole
 from pdec.runtime.host import _handed_out
-from pdec.runtime.numpy_driver import _pull_back, _tangent
-from pdec.runtime.spectrum import _Rows
+from pdec.runtime.numpy.driver import _pull_back, _tangent
 from pdec.runtime.types import Array, Arrays
+from pdec.runtime.verdict.spectrum import _Rows
 
 # [feature: not quick]
 # --- the steps multiplied out --------------------------------------------------------

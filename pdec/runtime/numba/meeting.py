@@ -7,7 +7,7 @@ from typing import Any
 
 import numba
 
-from pdec.runtime.numba_tools import _compiled
+from pdec.runtime.numba.tools import _compiled
 
 # [feature: rows]
 # --- where threads meet --------------------------------------------------------------

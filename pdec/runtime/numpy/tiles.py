@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pdec.runtime.checks import _Run
-from pdec.runtime.cupy_arrays import _in_memory
+from pdec.runtime.cupy.arrays import _in_memory
 from pdec.runtime.generated import (
     _CELLS,
     _INPUT_CELLS,

@@ -7,7 +7,6 @@ import math
 
 import numpy as np
 
-from pdec.runtime.certificates import _row_sums
 from pdec.runtime.generated import (
     _AXES,
     _FOURTH,
@@ -19,10 +18,11 @@ from pdec.runtime.generated import (
     _effective,
     _whole,
 )
-from pdec.runtime.judging import _Verdict, _verdict
-from pdec.runtime.linearised import _judged, _Linearised
-from pdec.runtime.spectrum import _Modes
 from pdec.runtime.types import Array, Arrays
+from pdec.runtime.verdict.certificates import _row_sums
+from pdec.runtime.verdict.judging import _Verdict, _verdict
+from pdec.runtime.verdict.linearised import _judged, _Linearised
+from pdec.runtime.verdict.spectrum import _Modes
 
 # --- what the verdict means ----------------------------------------------------------
 

@@ -7,7 +7,6 @@ import math
 
 import numpy as np
 
-from pdec.runtime.certificates import _as_matrices, _max_norm_step, _walled_rows
 from pdec.runtime.checks import _Run
 from pdec.runtime.generated import (
     _AXES,
@@ -18,13 +17,14 @@ from pdec.runtime.generated import (
     _stencil,
 )
 from pdec.runtime.host import _handed_out, _on_host
-from pdec.runtime.judging import _inherited
-from pdec.runtime.linearised import _judged
-from pdec.runtime.powers import _perturbed
-from pdec.runtime.spectrum import _growth
-from pdec.runtime.stability import Stability, stability
 from pdec.runtime.types import Array, Arrays, State
-from pdec.runtime.watch import _WATCH
+from pdec.runtime.verdict.certificates import _as_matrices, _max_norm_step, _walled_rows
+from pdec.runtime.verdict.judging import _inherited
+from pdec.runtime.verdict.linearised import _judged
+from pdec.runtime.verdict.powers import _perturbed
+from pdec.runtime.verdict.spectrum import _growth
+from pdec.runtime.verdict.stability import Stability, stability
+from pdec.runtime.verdict.watch import _WATCH
 
 # --- a first look at a run -----------------------------------------------------------
 

@@ -25,7 +25,8 @@ from pdec.runtime.generated import (
     _coefficients,
 )
 from pdec.runtime.host import _handed_out, _on_host
-from pdec.runtime.judging import (
+from pdec.runtime.types import Array, Arrays, State
+from pdec.runtime.verdict.judging import (
     LARGE,
     SMALL,
     _largest_step,
@@ -33,23 +34,22 @@ from pdec.runtime.judging import (
     _verdict,
     _worst,
 )
-from pdec.runtime.linearised import _dense, _judged, _Linearised, _samples
-from pdec.runtime.meaning import (
+from pdec.runtime.verdict.linearised import _dense, _judged, _Linearised, _samples
+from pdec.runtime.verdict.meaning import (
     _adjoint_growth,
     _advice,
     _bound,
     _ill_posed,
     _limiting,
 )
-from pdec.runtime.powers import _gain, _powers_of, _rates_of, _step_matrix
-from pdec.runtime.spectrum import (
+from pdec.runtime.verdict.powers import _gain, _powers_of, _rates_of, _step_matrix
+from pdec.runtime.verdict.spectrum import (
     _factor_size,
     _largest_steps,
     _rates,
     _wavelengths,
 )
-from pdec.runtime.types import Array, Arrays, State
-from pdec.runtime.waves import _largest_everywhere
+from pdec.runtime.verdict.waves import _largest_everywhere
 
 # --- stability -----------------------------------------------------------------------
 

@@ -22,8 +22,8 @@ from pdec.runtime.generated import (
     _rates_jvp,
     _slopes_at,
 )
-from pdec.runtime.spectrum import _Rows
 from pdec.runtime.types import Array, Arrays
+from pdec.runtime.verdict.spectrum import _Rows
 
 # --- the linearisation at a state ----------------------------------------------------
 

@@ -1,6 +1,6 @@
 """Kernels that take a sample through all its steps in one launch, by one block.
 
-Input: the run, and the addresses of what it reads and writes (cupy_driver.py).
+Input: the run, and the addresses of what it reads and writes (driver.py).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 from pdec.runtime.checkpoints import _schedule
 from pdec.runtime.checks import _Run
 from pdec.runtime.cuda import _THREADS
-from pdec.runtime.cupy_arrays import _lib
-from pdec.runtime.cupy_driver import (
+from pdec.runtime.cupy.arrays import _lib
+from pdec.runtime.cupy.driver import (
     _ROOM,
     _compiled,
     _empty,

@@ -34,7 +34,7 @@ from pdec.runtime.generated import (
     _step_vjp,
 )
 from pdec.runtime.host import _handed_out, _lib, _on_host
-from pdec.runtime.tiles import (
+from pdec.runtime.numpy.tiles import (
     _begin,
     _like_fields,
     _over_tiles,

@@ -48,8 +48,11 @@ def _inlined(function: Callable[..., Any]) -> Any:
 def _entry(function: Callable[..., Any]) -> Any:
     """Compile a function when it is first called, and keep the code beside the module.
 
-    Where nothing can be written, it is compiled again in every process.
+    Where nothing can be written, it is compiled again in every process.  The code that
+    is kept imports the module by name, and its files have their names from the
+    function's: a file that is imported by another name has code of its own.
     """
+    function.__qualname__ = f"{__name__}.{function.__name__}"
     options: Any = {"no_cfunc_wrapper": True, **_OPTIONS}
     try:
         return numba.njit(cache=True, **options)(function)

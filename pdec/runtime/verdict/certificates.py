@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from pdec.runtime.generated import _AXES, _stencil, _walls
-from pdec.runtime.spectrum import _Modes, _Rows
 from pdec.runtime.types import Array, Arrays
+from pdec.runtime.verdict.spectrum import _Modes, _Rows
 
 # --- certificates of contraction -----------------------------------------------------
 

@@ -7,19 +7,20 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from pdec.runtime.certificates import (
-    _circle_step,
-    _max_norm_step,
-    _norm_step,
-    _tight_norm_step,
-)
 from pdec.runtime.generated import (
     _CONTRACTIVITY,
     MODEL,
     _whole,
 )
-from pdec.runtime.linearised import _dense, _Linearised, _smooth
-from pdec.runtime.powers import (
+from pdec.runtime.types import Array
+from pdec.runtime.verdict.certificates import (
+    _circle_step,
+    _max_norm_step,
+    _norm_step,
+    _tight_norm_step,
+)
+from pdec.runtime.verdict.linearised import _dense, _Linearised, _smooth
+from pdec.runtime.verdict.powers import (
     _beyond,
     _exponentials,
     _perturbed,
@@ -27,13 +28,12 @@ from pdec.runtime.powers import (
     _step_matrix,
     _without_end,
 )
-from pdec.runtime.spectrum import (
+from pdec.runtime.verdict.spectrum import (
     _Growth,
     _growth,
     _largest_steps,
     _lengths,
 )
-from pdec.runtime.types import Array
 
 # --- judging a step ------------------------------------------------------------------
 

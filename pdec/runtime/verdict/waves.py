@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from pdec.runtime.generated import _AXES
-from pdec.runtime.spectrum import (
+from pdec.runtime.types import Array
+from pdec.runtime.verdict.spectrum import (
     _largest_steps,
     _lengths,
     _Modes,
@@ -16,7 +17,6 @@ from pdec.runtime.spectrum import (
     _rates,
     _Rows,
 )
-from pdec.runtime.types import Array
 
 # --- all waves, not the grid's alone -------------------------------------------------
 

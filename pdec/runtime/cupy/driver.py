@@ -1,7 +1,7 @@
 """The CuPy driver: gives the kernels what they read and write, in either family.
 
-It stands in the place of numpy_driver.py and provides what that one does. How samples
-are launched is in cupy_blocks.py, or in cupy_steps.py.
+It stands in the place of numpy/driver.py and provides what that one does. How samples
+are launched is in blocks.py, or in steps.py.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 from pdec.runtime.checkpoints import _slots
 from pdec.runtime.checks import _pack, _Run
 from pdec.runtime.cuda import _CUDA_PARTS, _LANED, _PLACES, _RECORDS, _THREADS, _TILES
-from pdec.runtime.cupy_arrays import _handed_out, _in_memory, _lib, _taken
-from pdec.runtime.cupy_blocks import (
+from pdec.runtime.cupy.arrays import _handed_out, _in_memory, _lib, _taken
+from pdec.runtime.cupy.blocks import (
     _CUDA_KERNELS,
     _send_back,
     _send_losses,
@@ -25,7 +25,7 @@ from pdec.runtime.cupy_blocks import (
     _send_steps,
     _send_tangents,
 )
-from pdec.runtime.cupy_tools import _CUDA_TOOLS
+from pdec.runtime.cupy.tools import _CUDA_TOOLS
 from pdec.runtime.generated import (
     _SHARED,
     _SNAPSHOTS,

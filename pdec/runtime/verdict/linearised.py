@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from pdec.runtime.certificates import _layer_rows, _walled_rows
 from pdec.runtime.checks import _by_name, _Run
 from pdec.runtime.generated import (
     _AXES,
@@ -23,10 +22,11 @@ from pdec.runtime.generated import (
     _stencil,
 )
 from pdec.runtime.host import _handed_out, _on_host
-from pdec.runtime.jacobian import _jacobian_rows, _slopes_seen
-from pdec.runtime.numpy_driver import _first_state
-from pdec.runtime.spectrum import _Modes, _modes_of, _Rows
+from pdec.runtime.numpy.driver import _first_state
 from pdec.runtime.types import Array, Arrays, State
+from pdec.runtime.verdict.certificates import _layer_rows, _walled_rows
+from pdec.runtime.verdict.jacobian import _jacobian_rows, _slopes_seen
+from pdec.runtime.verdict.spectrum import _Modes, _modes_of, _Rows
 
 # --- the linearisation of a model ----------------------------------------------------
 

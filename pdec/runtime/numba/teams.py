@@ -15,7 +15,7 @@ import numpy as np
 from pdec.runtime.checks import _Run
 from pdec.runtime.compiled import _ROWS
 from pdec.runtime.generated import _AXES, MODEL
-from pdec.runtime.numba_buffers import _EVERY_ROW
+from pdec.runtime.numba.buffers import _EVERY_ROW
 from pdec.runtime.threads import _thread_count
 
 # --- teams ---------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Kernels that take a sample through one phase of one step, by many blocks.
 
-Input: the run, and the addresses of what it reads and writes (cupy_driver.py). All that
+Input: the run, and the addresses of what it reads and writes (driver.py). All that
 a call has of its own stands in one table on the GPU, so that the launches of a call,
 hundreds of them, are the same in the next one: they are captured as a CUDA graph once
 they are needed again.
@@ -18,15 +18,15 @@ import numpy as np
 from pdec.runtime.checkpoints import _schedule
 from pdec.runtime.checks import _Run
 from pdec.runtime.cuda import _BLOCKS, _LAUNCHES, _THREADS
-from pdec.runtime.cupy_arrays import _is_full, _lib
-from pdec.runtime.cupy_driver import (
+from pdec.runtime.cupy.arrays import _is_full, _lib
+from pdec.runtime.cupy.driver import (
     _ROOM,
     _compiled,
     _empty,
     _lanes_bytes,
     _numbers,
 )
-from pdec.runtime.cupy_launches import (
+from pdec.runtime.cupy.launches import (
     _going_back,
     _joining,
     _judging,

@@ -30,8 +30,8 @@ from pdec.runtime.compiled import (
     _take_tangents,
     _take_targets,
 )
-from pdec.runtime.numba_meeting import _meet
-from pdec.runtime.numba_tools import _entry, _inlined
+from pdec.runtime.numba.meeting import _meet
+from pdec.runtime.numba.tools import _entry, _inlined
 
 # --- compiled: all steps of some samples ---------------------------------------------
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pdec.runtime.certificates import _as_matrices, _walled_rows
 from pdec.runtime.checks import _check_params, _common_dtype, _step_given
 from pdec.runtime.generated import (
     _AXES,
@@ -20,8 +19,9 @@ from pdec.runtime.generated import (
     _stencil,
 )
 from pdec.runtime.host import _handed_out
-from pdec.runtime.spectrum import _angles
 from pdec.runtime.types import Array, Arrays
+from pdec.runtime.verdict.certificates import _as_matrices, _walled_rows
+from pdec.runtime.verdict.spectrum import _angles
 
 # --- the nearest stable parameters ---------------------------------------------------
 

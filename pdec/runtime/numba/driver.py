@@ -1,6 +1,6 @@
 """The Numba driver: each sample runs there and back in one call of compiled code.
 
-It stands in the place of numpy_driver.py and provides what that one does.
+It stands in the place of numpy/driver.py and provides what that one does.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pdec.runtime.generated import (
     _coefficients_vjp,
     _penalty_vjp,
 )
-from pdec.runtime.numba_buffers import (
+from pdec.runtime.numba.buffers import (
     _add_sums,
     _as_tuple,
     _backward_buffers,
@@ -35,8 +35,8 @@ from pdec.runtime.numba_buffers import (
     _with_margins,
     _zero_sums,
 )
-from pdec.runtime.numba_implicit import _check_solved, _solvers
-from pdec.runtime.numba_samples import (
+from pdec.runtime.numba.implicit import _check_solved, _solvers
+from pdec.runtime.numba.samples import (
     _differentiate_samples,
     _judge_samples,
     _pull_samples,
@@ -44,7 +44,7 @@ from pdec.runtime.numba_samples import (
     _read_samples,
     _run_samples,
 )
-from pdec.runtime.numba_teams import _in_team
+from pdec.runtime.numba.teams import _in_team
 from pdec.runtime.stepping import _final_state
 from pdec.runtime.threads import _each_tile
 from pdec.runtime.types import Array, Arrays

@@ -9,8 +9,8 @@ import numpy as np
 
 from pdec.runtime.compiled import _V_DOT, _evaluate, _multiply
 from pdec.runtime.generated import _IMPLICIT, MODEL
-from pdec.runtime.numba_buffers import _of_sample, _zeros_of
-from pdec.runtime.numba_tools import _compiled
+from pdec.runtime.numba.buffers import _of_sample, _zeros_of
+from pdec.runtime.numba.tools import _compiled
 from pdec.runtime.pattern import _pattern
 from pdec.runtime.types import Array, ConvergenceError
 
