@@ -125,8 +125,9 @@ class SampleFunction(NamedTuple):
 class Written(NamedTuple):
     """What a target has written: the functions in their order, others, tables.
 
-    ``remark`` is a line for the head of the module.  ``driver``, if given, says which
-    of the target's driver files run what has been written.
+    ``remark`` is a line for the head of the module.  ``driver`` and ``tools``, if
+    given, say which of the target's files run what has been written, and which it
+    calls.
     """
 
     functions: list[str]
@@ -134,6 +135,7 @@ class Written(NamedTuple):
     tables: list[str]
     remark: str = ""
     driver: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

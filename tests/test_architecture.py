@@ -125,6 +125,8 @@ LAYERS = (
     "targets/numba",
     "targets/reals",
     "targets/phases",
+    "targets/cells",
+    "targets/tiles",
     "targets/cuda",
     "targets/records",
     "targets/transfers",

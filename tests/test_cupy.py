@@ -557,19 +557,6 @@ def test_no_device(
     assert verify_command._runs_here("cupy")
 
 
-@pytest.mark.parametrize("function", ["empty", "zeros"])
-def test_too_little_memory(function: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = loaded(walls1d(), blocks=3)
-    at = point(reference(walls1d()), "float64")
-
-    def full(*args: Any) -> Any:
-        raise fake.OutOfMemoryError("out of memory allocating 9 bytes")
-
-    monkeypatch.setattr(fake, function, full, raising=False)
-    with pytest.raises(MemoryError, match='checkpoint="sqrt", or a smaller batch'):
-        module.value_and_grad(at["p"], at["z0"], at["y"], check="off")
-
-
 def test_the_benchmark_says_that_there_is_no_device() -> None:
     command = [sys.executable, "gpu.py"]
     cwd = ROOT / "benchmarks"

@@ -59,7 +59,7 @@ def emit(
     module = Module(program.arrays, model.axis_names, names, private=private)
     written = functions(derivation, module, features, target)
     if written.driver:
-        before, after = runtime.files(target.tools, written.driver)
+        before, after = runtime.files(written.tools, written.driver)
     mathematics = [*written.functions, *written.others]
     pieces = [
         *(runtime.paste(file, features) for file in before),

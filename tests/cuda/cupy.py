@@ -252,11 +252,6 @@ def _solve(a: ndarray, b: ndarray) -> ndarray:
 linalg = SimpleNamespace(solve=_solve, pinv=_like_numpy("pinv", np.linalg))
 
 
-class _Event:
-    def __init__(self, **options: Any) -> None: ...
-    def record(self) -> None: ...
-
-
 class _Device:
     id = 0
 
@@ -267,6 +262,10 @@ class _Device:
 
 class OutOfMemoryError(MemoryError):
     """CuPy's own."""
+
+
+class CUDARuntimeError(RuntimeError):
+    """An error of the driver: "cudaErrorMemoryAllocation: out of memory"."""
 
 
 class _Stream:
@@ -284,7 +283,12 @@ class _Stream:
     def __exit__(self, *error: Any) -> None:
         _Stream.current = self._before
 
-    def wait_event(self, event: _Event) -> None: ...
+    @property
+    def ptr(self) -> int:
+        return 0 if self is _null else id(self)
+
+    def is_capturing(self) -> bool:
+        return self.captured is not None
 
     def begin_capture(self) -> None:
         self.captured = []
@@ -293,6 +297,9 @@ class _Stream:
         captured, self.captured = self.captured, None
         assert captured is not None
         return _Graph(captured)
+
+
+_null = _Stream()
 
 
 class _Graph:
@@ -307,11 +314,12 @@ class _Graph:
 
 cuda = SimpleNamespace(
     Device=_Device,
-    Event=_Event,
     Stream=_Stream,
-    get_current_stream=lambda: _Stream.current or _Stream(),
+    get_current_stream=lambda: _Stream.current or _null,
     memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
-    runtime=SimpleNamespace(getDeviceCount=lambda: 1),
+    runtime=SimpleNamespace(
+        getDeviceCount=lambda: 1, CUDARuntimeError=CUDARuntimeError
+    ),
 )
 
 # --- kernels --------------------------------------------------------------------------

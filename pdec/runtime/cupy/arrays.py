@@ -34,12 +34,24 @@ cp = _lib  # in the mathematics
 # [end]
 
 
+# what errors of the driver and of cuBLAS begin with where the memory is full
+_FULL = "cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC"
+
+
+def _is_full(error: Exception) -> bool:
+    """Tell whether an error says that the memory of the GPU is full."""
+    full = isinstance(error, _lib.cuda.memory.OutOfMemoryError)
+    return full or str(error).startswith(_FULL)
+
+
 @contextlib.contextmanager
 def _in_memory() -> Iterator[None]:
-    """Allocate, or say how to need less."""
+    """Run what takes memory of the GPU, or say how to need less."""
     try:
         yield
-    except _lib.cuda.memory.OutOfMemoryError as error:
+    except Exception as error:
+        if not _is_full(error):
+            raise
         raise MemoryError(
             f"{MODEL.name} does not fit the memory of the GPU ({error}): pass "
             'checkpoint="sqrt", or a smaller batch, or compile the model with '
@@ -80,6 +92,11 @@ def _taken(value: Any, label: str, expected: str, remedy: str) -> Array:
     """Return what the user passed if it is an array on the GPU, without a copy."""
     _device_found()
     array: Array = value
+    if _lib.cuda.get_current_stream().is_capturing():
+        raise RuntimeError(
+            f"the current stream captures a graph, but {MODEL.name} reads parameters "
+            "on the CPU: call it outside of the capture; it makes graphs of its own"
+        )
     if isinstance(value, _lib.ndarray):
         here, there = _lib.cuda.Device().id, value.device.id
         if there != here:

@@ -1,6 +1,6 @@
 """Kernels that take a sample through all its steps in one launch, by one block.
 
-Input: the run, and the addresses of what it reads and writes (cupy_driver.py).
+Input: the run, and the addresses of what it reads and writes (driver.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,13 @@ from pdec.runtime.checkpoints import _schedule
 from pdec.runtime.checks import _Run
 from pdec.runtime.cuda import _THREADS
 from pdec.runtime.cupy.arrays import _lib
-from pdec.runtime.cupy.driver import _ROOM, _compiled, _empty, _numbers
+from pdec.runtime.cupy.driver import (
+    _ROOM,
+    _compiled,
+    _empty,
+    _lanes_bytes,
+    _numbers,
+)
 from pdec.runtime.generated import MODEL
 from pdec.runtime.types import Array
 
@@ -25,17 +31,17 @@ from pdec.runtime.types import Array
 # last state, like z and x), and what goes out (like z and x, then the readouts).
 _CUDA_KERNELS = r"""
 struct Forward {
-    double lanes[THREADS];
+    __align__(16) double lanes[ROOM];
     Values v;
 };
 struct Backward {
-    double lanes[THREADS];
+    __align__(16) double lanes[ROOM];
     Values v;
     Cotangents v_bar;
     Sums sums;
 };
 struct Tangent {
-    double lanes[THREADS];
+    __align__(16) double lanes[ROOM];
     Values v;
     Tangents v_dot;
 };
@@ -224,7 +230,7 @@ _WORK_IN: dict[str, tuple[str, ...]] = {
 def _working_bytes(kernel: str, dtype: np.dtype[Any]) -> int:
     """Return the bytes that a kernel works in for one sample."""
     numbers = sum(_numbers(record) for record in _WORK_IN[kernel])
-    return 8 * (_THREADS + -(-numbers * dtype.itemsize // 8))
+    return -(-(_lanes_bytes(dtype) + numbers * dtype.itemsize) // 16) * 16
 
 
 @functools.cache

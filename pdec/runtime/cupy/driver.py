@@ -15,8 +15,8 @@ import numpy as np
 
 from pdec.runtime.checkpoints import _slots
 from pdec.runtime.checks import _pack, _Run
-from pdec.runtime.cuda import _CUDA_PARTS, _LANED, _PLACES, _RECORDS
-from pdec.runtime.cupy.arrays import _handed_out, _in_memory, _lib
+from pdec.runtime.cuda import _CUDA_PARTS, _LANED, _PLACES, _RECORDS, _THREADS, _TILES
+from pdec.runtime.cupy.arrays import _handed_out, _in_memory, _lib, _taken
 from pdec.runtime.cupy.blocks import (
     _CUDA_KERNELS,
     _send_back,
@@ -48,6 +48,11 @@ def _numbers(record: str) -> int:
     return sum(math.prod(shape) for shape in _RECORDS[record].values()) or 1
 
 
+def _lanes_bytes(dtype: np.dtype[Any]) -> int:
+    """Return the bytes that the threads of a block share besides: ROOM."""
+    return max(8 * _THREADS, _TILES * dtype.itemsize)
+
+
 def _code() -> str:
     """Return what is compiled: CUDA C, in a name space of its own."""
     space = ["namespace model {", *_CUDA_PARTS, _CUDA_KERNELS, "}  // model\n"]
@@ -63,9 +68,7 @@ def _compiled(dtype: str, options: tuple[str, ...], device: int) -> Any:
 
 
 def _empty(shape: Any, dtype: Any) -> Array:
-    """Allocate, or say how to need less."""
-    with _in_memory():
-        made: Array = _lib.empty(shape, dtype)
+    made: Array = _lib.empty(shape, dtype)
     return made
 
 
@@ -88,8 +91,7 @@ def _with_margins(c: Arrays, record: str, dtype: Any) -> Array:
         if name in c:
             array[_PLACES[name]] = c[name][_inner(name, c[name].shape)]
         parts.append(array.ravel())
-    with _in_memory():
-        packed: Array = _lib.asarray(np.concatenate(parts))
+    packed: Array = _lib.asarray(np.concatenate(parts))
     return packed
 
 
@@ -133,7 +135,7 @@ class _Addresses:
         for name in names:
             address = 0
             if name in arrays:
-                array = _lib.ascontiguousarray(arrays[name])
+                array = _lib.ascontiguousarray(_taken(arrays[name], name, "", ""))
                 self.kept.append(array)
                 address = array.data.ptr
             found.append(address)
@@ -156,6 +158,7 @@ def _own(name: str, x: Array) -> bool:
 # --- running the steps ---------------------------------------------------------------
 
 
+@_in_memory()
 def _run_steps(run: _Run, start: int, end: int, values: Arrays) -> Arrays:
     """Return the fields after steps start to end - 1, from their values before."""
     out = _like_fields(run)
@@ -166,6 +169,7 @@ def _run_steps(run: _Run, start: int, end: int, values: Arrays) -> Arrays:
 
 
 # [feature: readout]
+@_in_memory()
 def _readouts(run: _Run) -> Arrays:
     """Return the readouts of the final state."""
     kept = {
@@ -179,6 +183,7 @@ def _readouts(run: _Run) -> Arrays:
 
 
 # [end]
+@_in_memory()
 def _tangent(run: _Run, run_dot: _Run) -> Arrays:
     """Return the tangent of the final state along the tangents of all that is read."""
     out = _like_fields(run)
@@ -210,6 +215,7 @@ def _pull_back(run: _Run, zT_bar: Arrays, slots: int) -> dict[str, Any]:
     return _sum_up(run, slots, zT_bar, {})[1]
 
 
+@_in_memory()
 def _sum_up(
     run: _Run, slots: int, zT_bar: Arrays, targets: Arrays | None, every: int = 0
 ) -> tuple[Array, dict[str, Any]]:
@@ -220,8 +226,7 @@ def _sum_up(
     sums = min(run.batch, _SLOTS)
     snapshots = MODEL.steps // every if every else 1
     losses = _empty((run.batch, snapshots), np.float64)
-    with _in_memory():
-        totals = _lib.zeros((sums, _numbers("Totals")), np.float64)
+    totals = _lib.zeros((sums, _numbers("Totals")), np.float64)
     z_bar = _like_fields(run)
     x_bar = {
         name: _empty((run.batch, *variable.shape), run.dtype)
@@ -279,6 +284,7 @@ def _shared_input(run: _Run, x_bar: Array) -> Array:
 
 
 # [feature: loss]
+@_in_memory()
 def _losses_at(run: _Run, values: Arrays, targets: Arrays, number: int) -> Array:
     """Return the loss of each sample at a state."""
     losses = _empty(run.batch, np.float64)

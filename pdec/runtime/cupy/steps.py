@@ -1,6 +1,6 @@
 """Kernels that take a sample through one phase of one step, by many blocks.
 
-Input: the run, and the addresses of what it reads and writes (cupy_driver.py). All that
+Input: the run, and the addresses of what it reads and writes (driver.py). All that
 a call has of its own stands in one table on the GPU, so that the launches of a call,
 hundreds of them, are the same in the next one: they are captured as a CUDA graph once
 they are needed again.
@@ -8,18 +8,33 @@ they are needed again.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from pdec.runtime.checkpoints import _schedule
 from pdec.runtime.checks import _Run
 from pdec.runtime.cuda import _BLOCKS, _LAUNCHES, _THREADS
-from pdec.runtime.cupy.arrays import _in_memory, _lib
-from pdec.runtime.cupy.driver import _ROOM, _compiled, _empty, _numbers
+from pdec.runtime.cupy.arrays import _is_full, _lib
+from pdec.runtime.cupy.driver import (
+    _ROOM,
+    _compiled,
+    _empty,
+    _lanes_bytes,
+    _numbers,
+)
+from pdec.runtime.cupy.launches import (
+    _going_back,
+    _joining,
+    _judging,
+    _Launch,
+    _pushing,
+    _reading,
+    _running,
+)
 from pdec.runtime.generated import MODEL
 from pdec.runtime.types import Array
 
@@ -151,9 +166,6 @@ KERNEL join_back(ARGUMENTS)
 
 # --- launches ------------------------------------------------------------------------
 
-# a launch: of which function, with which step, from one place of a state to another
-_Launch: TypeAlias = tuple[str, int, int, int]
-
 # launches that a graph may have; more of them are sent one by one
 _MOST_LAUNCHES = 1 << 14
 
@@ -181,40 +193,44 @@ _CUDA_KERNELS += _entries()
 
 
 class _Line:
-    """The launches of a call in their order, for so many samples at a time."""
+    """The launches of a call in their order, for so many samples at a time.
 
-    def __init__(
-        self, dtype: str, device: int, groups: int, launches: list[_Launch]
-    ) -> None:
+    It is for one stream and one thread, so that what it keeps on the GPU is read before
+    it is written again, and before it is given back.
+    """
+
+    def __init__(self, dtype: str, groups: int, launches: list[_Launch]) -> None:
+        device = _lib.cuda.Device().id
         self.launches = [
             (kernel, tuple(map(np.int64, numbers)))
             for name, *numbers in launches
             for kernel in _kernels(name, dtype, device)
         ]
-        self.groups = groups
+        self.groups, self.shared = groups, _lanes_bytes(np.dtype(dtype))
         self.table: Any = None
         self.graph: Any = None
-        self.done = _lib.cuda.Event(disable_timing=True)
-        self.sent = threading.Lock()
+        self.plain = len(self.launches) > _MOST_LAUNCHES  # never a graph
 
     def send(self, words: list[int]) -> None:
         """Run all launches on the current stream; the words become their table.
 
-        What is sent again is captured before: the first time may be the only one.
+        What is sent again is captured before: the first time may be the only one. Where
+        a graph does not fit the memory, its launches may.
         """
-        stream = _lib.cuda.get_current_stream()
-        with self.sent:
-            stream.wait_event(self.done)  # it may have been sent to another stream
-            again, made = self.table is not None, np.array(words, np.int64)
-            if not again:
-                self.table = _empty(made.shape, np.int64)
-            self.table[...] = _lib.asarray(made)
-            if again and self.graph is None and len(self.launches) <= _MOST_LAUNCHES:
-                self.graph = self._captured()
+        again, made = self.table is not None, np.array(words, np.int64)
+        if not again:
+            self.table = _empty(made.shape, np.int64)
+        self.table[...] = _lib.asarray(made)
+        if again and not self.plain:
             try:
-                self._play() if self.graph is None else self.graph.launch()
-            finally:
-                self.done.record()
+                self.graph = self.graph or self._captured()
+                self.graph.launch()
+            except Exception as error:
+                if not _is_full(error):
+                    raise
+                self.graph, self.plain = None, True
+        if self.graph is None:
+            self._play()
 
     def _captured(self) -> Any:
         stream = _lib.cuda.Stream(non_blocking=True)
@@ -222,111 +238,31 @@ class _Line:
             stream.begin_capture()
             try:
                 self._play()
-            finally:
-                graph = stream.end_capture()
-        return graph
+            except Exception:
+                with contextlib.suppress(Exception):  # it says less of what is wrong
+                    stream.end_capture()
+                raise
+            return stream.end_capture()
 
     def _play(self) -> None:
-        grid, shared = (_BLOCKS, self.groups), 8 * _THREADS
+        grid = _BLOCKS, self.groups
         for kernel, numbers in self.launches:
-            kernel(grid, (_THREADS,), (self.table, *numbers), shared_mem=shared)
+            given = self.table, *numbers
+            kernel(grid, (_THREADS,), given, shared_mem=self.shared)
 
 
-def _line_of(
-    dtype: str, device: int, groups: int, make: Callable[..., list[_Launch]], *how: Any
+@functools.lru_cache(maxsize=64)  # those of whole runs
+def _line(
+    where: tuple[int, ...], dtype: str, groups: int, make: Any, *how: Any
 ) -> _Line:
-    return _Line(dtype, device, groups, make(*how))
+    """Return a line of its own for each place that launches come from."""
+    return _Line(dtype, groups, make(*how))
 
 
-_line = functools.lru_cache(maxsize=32)(_line_of)  # those of whole runs
-
-
-# --- what is launched ----------------------------------------------------------------
-
-
-def _beginning(given: bool) -> list[_Launch]:
-    """Bring in samples; without a state, the model says how they begin."""
-    found = [("begin", 0, 0, 0)]
-    # [feature: initial]
-    if not given:
-        found.append(("initial", 0, 0, 0))
-    # [end]
-    return found
-
-
-def _running(given: bool, start: int, end: int) -> list[_Launch]:
-    """Steps start to end - 1; the states alternate between two places."""
-    steps = [
-        ("step", n, (n - start) % 2, (n + 1 - start) % 2) for n in range(start, end)
-    ]
-    return [*_beginning(given), *steps, ("give", 0, (end - start) % 2, 0)]
-
-
-# [feature: readout]
-def _reading(given: bool) -> list[_Launch]:
-    return [*_beginning(given), ("readout", 0, 0, 0), ("give_read", 0, 0, 0)]
-
-
-# [end]
-# [feature: loss]
-def _judging(given: bool, number: int) -> list[_Launch]:
-    return [
-        *_beginning(given),
-        ("aim", number, 0, 0),
-        # [feature: readout]
-        ("readout", 0, 0, 0),
-        # [end]
-        ("loss", 0, 0, 0),
-        ("judge", 0, 0, 0),
-    ]
-
-
-# [end]
-def _pushing(given: bool) -> list[_Launch]:
-    """Tangents, which lie at two levels in turn."""
-    found = [*_beginning(given), ("begin_tangent", 0, 0, 0)]
-    # [feature: initial]
-    if not given:
-        found.append(("initial_jvp", 0, 0, 0))
-    # [end]
-    steps = MODEL.steps
-    found += [("step_jvp", n, n % 2, (n + 1) % 2) for n in range(steps)]
-    return [*found, ("give_tangent", steps, 0, 0)]
-
-
-def _going_back(given: bool, slots: int, every: int) -> list[_Launch]:
-    """There and back; states between two that are kept go to the places behind them."""
-    found = [*_beginning(given), ("clear", 0, 0, 0)]
-    if every == 0:
-        found.append(("take_back", MODEL.steps, 0, 0))
-    for start, end, place in _schedule(slots):
-        here = place
-        for n in range(start, end):
-            there = place + 1 + (end - n - 1) % 2
-            found.append(("step", n, here, there))
-            here = there
-        if start < end:
-            continue
-        # [feature: loss]
-        if every > 0 and start % every == 0:
-            state = (start, place + 1, place)
-            found += [
-                ("aim", start // every - 1, 0, 0),
-                # [feature: readout]
-                ("readout", *state),
-                # [end]
-                ("loss", *state),
-                ("score", start // every - 1, 0, 0),
-                ("loss_vjp", *state),
-                ("join_back", *state),
-            ]
-        # [end]
-        found.append(("step_vjp", end, place, place + 1))
-    # [feature: initial]
-    if not given:
-        found.append(("initial_vjp", 0, 0, 0))
-    # [end]
-    return [*found, ("end_back", 0, 0, 0)]
+def _where() -> tuple[int, ...]:
+    """Return where launches come from, and go to."""
+    stream = _lib.cuda.get_current_stream()
+    return _lib.cuda.Device().id, stream.ptr, threading.get_ident()
 
 
 # --- a call --------------------------------------------------------------------------
@@ -346,8 +282,7 @@ def _work(
 
     def zeros(record: str, count: int = 1) -> Any:
         numbers = _numbers(record) * count if record else 0
-        with _in_memory():
-            return _lib.zeros((groups, numbers), run.dtype)
+        return _lib.zeros((groups, numbers), run.dtype)
 
     beside, sums = zeros(more), zeros("Sums" if more == "Cotangents" else "")
     arrays = [c, c_dot, zeros("State", places), zeros("Values"), beside, sums, losses]
@@ -373,8 +308,8 @@ def _send_all(
     more = work.get("more", "")
     groups = _at_once(run, 2, run.batch, *([more] if more else []))
     head, _alive = _work(run, groups, places=2, **work)
-    kept = _line if whole else _line_of
-    line = kept(run.dtype.name, _lib.cuda.Device().id, groups, make, *how)
+    made = _line if whole else _line.__wrapped__
+    line = made(_where(), run.dtype.name, groups, make, *how)
     for first in range(0, run.batch, groups):
         rows = range(first, first + groups)
         line.send([*head, *given, *(s if s < run.batch else -1 for s in rows)])
@@ -423,14 +358,13 @@ def _send_back(
     A sample of each of some ranges is at work at a time.
     """
     places = 3 + max((place for *_, place in _schedule(slots)), default=0)
-    rows, batch, device = len(totals), run.batch, _lib.cuda.Device().id
+    rows, batch, where = len(totals), run.batch, _where()
     groups = _at_once(run, places, rows, "Cotangents", "Sums")
     head, _alive = _work(
         run, groups, places=places, more="Cotangents", c=c, losses=losses
     )
-    line = _line(
-        run.dtype.name, device, groups, _going_back, given[0] != 0, slots, every
-    )
+    back = _going_back, given[0] != 0, slots, every
+    line = _line(where, run.dtype.name, groups, *back)
     ranges = [range(k * batch // rows, (k + 1) * batch // rows) for k in range(rows)]
     for first in range(0, rows, groups):
         some = ranges[first : first + groups]
@@ -440,10 +374,5 @@ def _send_back(
             samples = [r[k] if k < len(r) else -1 for r in some]
             line.send([*head, *given, *samples])
     head[7] = _address(totals)
-    join = _line(run.dtype.name, device, rows, _joining)
+    join = _line(where, run.dtype.name, rows, _joining)
     join.send([*head, *given, *([0] * rows)])
-
-
-def _joining() -> list[_Launch]:
-    """Add the parts of sums up."""
-    return [("join", 0, 0, 0)]

@@ -10,6 +10,7 @@ _CUDA_TOOLS = r"""
 #ifdef PDEC_CPU
 #include PDEC_CPU
 #endif
+#pragma nv_diag_suppress 177  // a kernel need not use all that its macro names
 #ifndef REAL
 #define REAL float
 #endif
@@ -40,10 +41,12 @@ _CUDA_TEAM = r"""
 // A thread among the LANES threads of a sample, which lie in BLOCKS blocks. One block
 // goes through all phases; several have a launch for each, and do not meet.
 #define LANES (THREADS * BLOCKS)
+// What threads of a block share: a number of each, or tiles of a product; in doubles.
+#define ROOM (TILES * sizeof(real) > THREADS * 8 ? TILES * sizeof(real) / 8 : THREADS)
 
 struct Team {
     int lane;
-    double *lanes;  // a number of each thread of the block
+    double *lanes;  // the ROOM of the block: a number of each thread
 
     // Wait until all are here: what each has written, all can read.
     __device__ void meet()
