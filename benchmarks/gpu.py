@@ -21,14 +21,12 @@ import importlib
 import re
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from peers import jax_of, torch_of
-from speed import load
+from peers import jax_of, load, torch_of
 from workloads import Point, Workload, all_of, channels, point
 
 Run = Callable[[], tuple[float, Any]]
@@ -104,9 +102,8 @@ def variants(
     workload: Workload, torch_compile: bool
 ) -> tuple[dict[str, Run], tuple[float, Any], Point, str]:
     """Return the variants, what NumPy gives, where, and which kernels there are."""
-    with tempfile.TemporaryDirectory() as folder:
-        ours, theirs = (load(workload, target, folder) for target in ("cupy", "numpy"))
-        plain = load(workload, "cupy", folder, arrays=True)
+    ours, theirs = (load(workload, target) for target in ("cupy", "numpy"))
+    plain = load(workload, "cupy", arrays=True)
     at = point(workload, theirs)
     expected = theirs.value_and_grad(at.p, **at.arguments, check="off")
     p, given = ours._handed_out((at.p, at.arguments))
