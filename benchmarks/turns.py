@@ -9,7 +9,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+import statistics
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
@@ -18,6 +19,13 @@ import numpy as np
 import peers
 import workloads
 from workloads import Point
+
+# Memory that was freed stays with a process, as it does where much else is allocated:
+# to ask the system for each array of a megabyte anew would take NumPy three times as
+# long.
+KEEP = {"MALLOC_MMAP_THRESHOLD_": 1 << 25, "MALLOC_TRIM_THRESHOLD_": 1 << 33}
+
+SETTLES = 0.25  # seconds: the system's scheduler moves threads within some milliseconds
 
 
 class Variant:
@@ -44,7 +52,8 @@ class Variant:
         """Let the process go on, and return its answer.
 
         "ready": the names of what it can be asked to time; "result": loss and
-        gradients; "gradient", "forward": the seconds of a run, after an untimed one.
+        gradients; "gradient", "forward": the seconds of a run, the median of three,
+        after a quarter of a second of others.
         """
         self._signal(signal.SIGCONT)
         try:
@@ -66,6 +75,7 @@ def started(
 ) -> Iterator[list[Variant]]:
     """Processes for all labels, made ready one by one; they end with the block."""
     found: list[Variant] = []
+    os.environ |= {key: str(value) for key, value in KEEP.items()}
     try:
         for label in labels:
             found.append(Variant(label, name, at, quick=quick))
@@ -94,6 +104,12 @@ def _serve(label: str, name: str, quick: bool, at: Point, pipe: Connection) -> N
             arrays = {key: np.asarray(grad) for key, grad in grads.items()}
             pipe.send((float(loss), arrays))
         else:
-            run = getattr(peer, what)
-            peers.seconds(run, peer)  # brings everything back into the caches
-            pipe.send(peers.seconds(run, peer))
+            pipe.send(_steady(getattr(peer, what), peer))
+
+
+def _steady(run: Callable[[], Any], peer: peers.Peer) -> float:
+    """The time of a run once caches are filled, and threads on cores of their own."""
+    spent = 0.0
+    while spent < SETTLES:
+        spent += peers.seconds(run, peer)
+    return statistics.median(peers.seconds(run, peer) for _ in range(3))
