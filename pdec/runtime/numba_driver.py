@@ -27,6 +27,7 @@ from pdec.runtime.numba_buffers import (
     _as_tuple,
     _backward_buffers,
     _Buffers,
+    _cells_of,
     _forward_buffers,
     _inputs_of,
     _like_fields,
@@ -190,6 +191,7 @@ def _together(run: _Run) -> int:
     return _TOGETHER if fits and run.batch >= _SLOTS * _TOGETHER else 1
 
 
+@functools.cache
 def _moves(slots: int) -> Array:
     """Return the way there and back, a step a row: (n, here, there, whether back).
 
@@ -308,29 +310,29 @@ def _sum_up(run: _Run, sweep: Any, slots: int, loss_bar: float) -> dict[str, Any
     together = _together(run)
     z, x, c = _state_of(run.z0), _inputs_of(run.inputs), _shared(run, together)
     z_bar, x_totals = tuple(out.values()), tuple(np.zeros(each.shape) for each in x)
-    totals = {name: np.zeros(shape) for name, shape in _SHARED.items()}
+    total = _zero_sums()
 
     def work(rows: slice, space: _Buffers) -> Any:
-        c_bar = tuple(
-            kept if name in _C_SUMMED else np.zeros_like(kept)
-            for name, kept in zip(_C_BAR, space.c_more, strict=True)
-        )
         sums = _zero_sums()
+        both = list(zip(_C_BAR, space.c_more, sums, strict=True))
+        c_bar = tuple(own if name in _C_SUMMED else s for name, own, s in both)
+        summed = tuple(s for name, _, s in both if name in _C_SUMMED)
         x_bar = tuple(t if len(t) > 1 else np.zeros_like(t) for t in x_totals)
         own = _Buffers(space.v, space.v_more, c_bar)
-        sweep(rows, z, x, c, own, (sums, z_bar, x_bar))
-        return c_bar, sums, x_bar
+        sweep(rows, z, x, c, own, (summed, z_bar, x_bar))
+        return sums, x_bar
 
     def fold(partial: Any) -> None:
-        c_bar, sums, x_bar = partial
-        _add_sums(totals, c_bar, sums)
-        for total, part in zip(x_totals, x_bar, strict=True):
-            if part is not total:
-                total += part
+        sums, x_bar = partial
+        _add_sums(total, sums)
+        for whole, part in zip(x_totals, x_bar, strict=True):
+            if part is not whole:
+                whole += part
 
     buffers = functools.partial(_backward_buffers, run, slots + 2, loss_bar, together)
     _over_samples(run, buffers, work, fold, together)
-    return _finish(run, totals, out, x_totals, loss_bar)
+    totals = {name: np.zeros(shape) for name, shape in _SHARED.items()}
+    return _finish(run, totals | _cells_of(total), out, x_totals, loss_bar)
 
 
 def _finish(
