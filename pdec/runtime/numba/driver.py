@@ -197,34 +197,8 @@ def _moves(slots: int) -> Array:
 
 def _pull_back(run: _Run, zT_bar: Arrays, slots: int) -> dict[str, Any]:
     """Return the cotangents of all that is read, from that of the final state."""
-    slots = _kept(run, slots)
-    seeds, moves = _as_tuple(zT_bar), _moves(slots)
-
-    def sweep(rows: slice, z: Any, x: Any, c: Any, space: _Buffers, out: Any) -> None:
-        sums, z_bar, x_bar = out
-        v, v_bar, c_bar = space.v, space.v_more, space.c_more
-
-        def some(first: int, last: int, c: Any) -> None:
-            _pull_samples(
-                first,
-                last,
-                moves,
-                MODEL.steps,
-                z,
-                x,
-                seeds,
-                c,
-                v,
-                c_bar,
-                v_bar,
-                sums,
-                z_bar,
-                x_bar,
-            )
-
-        _in_team(run, rows, _slot_size(run, len(c[-1])), c, some)
-
-    return _sum_up(run, sweep, slots, 0.0)
+    given = _inputs_of(run.inputs), _as_tuple(zT_bar), MODEL.steps
+    return _sum_up(run, _pull_samples, given, slots, 0.0)
 
 
 # [feature: loss]
@@ -255,57 +229,36 @@ def _loss_gradients(
     run: _Run, targets: Arrays, slots: int
 ) -> tuple[Array, dict[str, Any]]:
     """Return the loss of each sample, (batch,), and the gradients of the mean loss."""
-    slots = _kept(run, slots)
     losses = np.empty((run.batch, len(_SNAPSHOTS)))
-    y, moves, every = _targets_of(targets), _moves(slots), _SNAPSHOTS.step
-
-    def sweep(rows: slice, z: Any, x: Any, c: Any, space: _Buffers, out: Any) -> None:
-        sums, z_bar, x_bar = out
-        v, v_bar, c_bar = space.v, space.v_more, space.c_more
-
-        def some(first: int, last: int, c: Any) -> None:
-            _differentiate_samples(
-                first,
-                last,
-                moves,
-                every,
-                z,
-                x,
-                y,
-                c,
-                v,
-                c_bar,
-                v_bar,
-                sums,
-                losses,
-                z_bar,
-                x_bar,
-            )
-
-        _in_team(run, rows, _slot_size(run, len(c[-1])), c, some)
-
-    grads = _sum_up(run, sweep, slots, 1.0 / losses.size)
+    x, y = _inputs_of(run.inputs), _targets_of(targets)
+    given = x, y, _SNAPSHOTS.step, losses
+    grads = _sum_up(run, _differentiate_samples, given, slots, 1.0 / losses.size)
     return np.asarray(np.mean(losses, axis=1)), grads
 
 
 # [end]
-def _sum_up(run: _Run, sweep: Any, slots: int, loss_bar: float) -> dict[str, Any]:
+def _sum_up(
+    run: _Run, samples: Any, given: tuple[Any, ...], slots: int, loss_bar: float
+) -> dict[str, Any]:
     """Take all samples there and back, and add up the cotangents of what they share."""
-    out = _like_fields(run)
-    together = _together(run)
-    z, x, c = _state_of(run.z0), _inputs_of(run.inputs), _shared(run, together)
-    z_bar, x_totals = tuple(out.values()), tuple(np.zeros(each.shape) for each in x)
+    out, slots, together = _like_fields(run), _kept(run, slots), _together(run)
+    z, c, moves = _state_of(run.z0), _shared(run, together), _moves(slots)
+    z_bar, x_totals = tuple(out.values()), tuple(np.zeros(x.shape) for x in given[0])
     totals = {name: np.zeros(shape) for name, shape in _SHARED.items()}
 
-    def work(rows: slice, space: _Buffers) -> Any:
+    def work(rows: slice, buffers: _Buffers) -> Any:
         c_bar = tuple(
             kept if name in _C_SUMMED else np.zeros_like(kept)
-            for name, kept in zip(_C_BAR, space.c_more, strict=True)
+            for name, kept in zip(_C_BAR, buffers.c_more, strict=True)
         )
         sums = _zero_sums()
         x_bar = tuple(t if len(t) > 1 else np.zeros_like(t) for t in x_totals)
-        own = _Buffers(space.v, space.v_more, c_bar)
-        sweep(rows, z, x, c, own, (sums, z_bar, x_bar))
+        space, found = (buffers.v, c_bar, buffers.v_more), (sums, z_bar, x_bar)
+
+        def some(first: int, last: int, c: Any) -> None:
+            samples(first, last, moves, z, given, c, space, found)
+
+        _in_team(run, rows, _slot_size(run, together), c, some)
         return c_bar, sums, x_bar
 
     def fold(partial: Any) -> None:
