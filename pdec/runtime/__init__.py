@@ -30,8 +30,9 @@ from importlib import resources
 # "closed" (layer, "effective", in 1-D), "three" (of three points);
 # "moments" (whose stencil is linear in parameters that share one domain);
 # "steady" (a fixed point is sought, nothing is stepped);
+# "ranged" (a layer whose f' has a range that is finite);
 # "sampled" (a range of slopes that is not proven); "timed" (its linearisation
-# is another one in each step)
+# is another one in each step); "exp", "softplus", "tanh": what compiled functions call
 FEATURES = (
     "accelerated",
     "accurate",
@@ -45,6 +46,7 @@ FEATURES = (
     "decays",
     "effective",
     "every",
+    "exp",
     "explicit",
     "implicit",
     "initial",
@@ -55,10 +57,13 @@ FEATURES = (
     "moments",
     "penalty",
     "quick",
+    "ranged",
     "readout",
     "rows",
     "sampled",
+    "softplus",
     "steady",
+    "tanh",
     "three",
     "timed",
     "walls",
