@@ -19,6 +19,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -70,6 +71,7 @@ _FUNCTIONS = {
     "zeros_like": "dtype order subok shape",
 }
 float32, float64, uint8 = np.float32, np.float64, np.uint8
+__version__ = "of these tests"
 
 
 class ndarray(NDArrayOperatorsMixin):
@@ -252,8 +254,15 @@ def _solve(a: ndarray, b: ndarray) -> ndarray:
 linalg = SimpleNamespace(solve=_solve, pinv=_like_numpy("pinv", np.linalg))
 
 
+class _Event:
+    def record(self) -> None:
+        self.time = time.perf_counter()
+
+
 class _Device:
     id = 0
+
+    def synchronize(self) -> None: ...
 
     @property
     def attributes(self) -> dict[str, int]:
@@ -287,6 +296,8 @@ class _Stream:
     def ptr(self) -> int:
         return 0 if self is _null else id(self)
 
+    def synchronize(self) -> None: ...
+
     def is_capturing(self) -> bool:
         return self.captured is not None
 
@@ -314,11 +325,15 @@ class _Graph:
 
 cuda = SimpleNamespace(
     Device=_Device,
+    Event=_Event,
+    get_elapsed_time=lambda start, end: 1e3 * (end.time - start.time),
     Stream=_Stream,
     get_current_stream=lambda: _Stream.current or _null,
     memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
     runtime=SimpleNamespace(
-        getDeviceCount=lambda: 1, CUDARuntimeError=CUDARuntimeError
+        getDeviceCount=lambda: 1,
+        getDeviceProperties=lambda number: {"name": b"a CPU"},
+        CUDARuntimeError=CUDARuntimeError,
     ),
 )
 

@@ -25,7 +25,7 @@ from pdec.runtime.cupy.blocks import (
     _send_steps,
     _send_tangents,
 )
-from pdec.runtime.cupy.tools import _CUDA_TOOLS
+from pdec.runtime.cupy.tools import _CUDA_ADD, _CUDA_TOOLS
 from pdec.runtime.generated import (
     _SHARED,
     _SNAPSHOTS,
@@ -53,18 +53,18 @@ def _lanes_bytes(dtype: np.dtype[Any]) -> int:
     return max(8 * _THREADS, _TILES * dtype.itemsize)
 
 
-def _code() -> str:
+def _code(*parts: str) -> str:
     """Return what is compiled: CUDA C, in a name space of its own."""
-    space = ["namespace model {", *_CUDA_PARTS, _CUDA_KERNELS, "}  // model\n"]
-    return "\n".join([_CUDA_TOOLS, *space])
+    every = parts or (*_CUDA_PARTS, _CUDA_KERNELS)
+    return "\n".join([_CUDA_TOOLS, "namespace model {", *every, "}  // model\n"])
 
 
 @functools.cache
-def _compiled(dtype: str, options: tuple[str, ...], device: int) -> Any:
-    """Return the compiled kernels, with options of the compiler."""
+def _compiled(dtype: str, options: tuple[str, ...], device: int, *parts: str) -> Any:
+    """Return compiled kernels, those of the model or others, with more options."""
     real = {"float32": "float", "float64": "double"}[dtype]
     first = ("--std=c++17", f"-DREAL={real}")
-    return _lib.RawModule(code=_code(), options=(*first, *options))
+    return _lib.RawModule(code=_code(*parts), options=(*first, *options))
 
 
 def _empty(shape: Any, dtype: Any) -> Array:
@@ -242,7 +242,7 @@ def _sum_up(
 def _added(what: str, run: _Run, rows: Array) -> Array:
     """Return the sum of rows, added in their order, in float64."""
     total = _empty(rows.shape[1], np.float64)
-    compiled = _compiled(run.dtype.name, (), _lib.cuda.Device().id)
+    compiled = _compiled(run.dtype.name, (), _lib.cuda.Device().id, _CUDA_ADD)
     kernel = compiled.get_function(f"add_{what}")
     count, columns = rows.shape
     blocks = min(-(-columns // 128), 65535)

@@ -147,7 +147,10 @@ template <class T, class U> __device__ void add(Team team, const T &from, U &to)
     for (int i = team.lane; i < int(sizeof(T) / sizeof(real)); i += LANES)
         all[i] += given[i];
 }
+"""
 
+# kernels of their own: compiled whatever else is
+_CUDA_ADD = r"""
 // Add rows up in their order, each column by a thread of its own.
 template <class T> __device__ void add_rows(
     long long rows, long long columns, const T *all, double *total)
