@@ -125,8 +125,9 @@ class SampleFunction(NamedTuple):
 class Written(NamedTuple):
     """What a target has written: the functions in their order, others, tables.
 
-    ``remark`` is a line for the head of the module.  ``driver``, if given, says which
-    of the target's driver files run what has been written.
+    ``remark`` is a line for the head of the module.  ``driver`` and ``tools``, if
+    given, say which of the target's files run what has been written, and which it
+    calls.
     """
 
     functions: list[str]
@@ -134,6 +135,7 @@ class Written(NamedTuple):
     tables: list[str]
     remark: str = ""
     driver: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ class Target:
     ``write`` prints them; ``arrange``, if given, has chosen the layout of the arrays
     before.  ``driver`` names the files of ``runtime/`` that run them, ``tools`` those
     that they call; they are pasted into the module, and provide what
-    ``numpy_driver.py`` lists there.  ``needs`` is a package that the module imports,
+    ``numpy/driver.py`` lists there.  ``needs`` is a package that the module imports,
     which ``pip install pdec[needs]`` installs.  ``arrays`` stands in, with array
     operations, for a model that ``write`` does not cover (``covers``), or if the user
     asks for it.

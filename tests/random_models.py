@@ -11,6 +11,7 @@ without changing what it means.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 FUNCTIONS = (
@@ -62,8 +63,7 @@ class _Writer:
     draw: random.Random
     axes: list[str] = field(default_factory=list)
     periodic: dict[str, bool] = field(default_factory=dict)
-    dim: str = ""
-    fields: list[str] = field(default_factory=list)
+    channels: dict[str, str] = field(default_factory=dict)  # of each field, or ""
     inputs: list[str] = field(default_factory=list)
     parameters: list[_Parameter] = field(default_factory=list)
     functions: list[str] = field(default_factory=list)
@@ -74,8 +74,15 @@ class _Writer:
         return f"({', '.join(self.axes)})"
 
     @property
-    def channel(self) -> str:
-        return f"[{self.dim}]" if self.dim else ""
+    def fields(self) -> list[str]:
+        return list(self.channels)
+
+    def channel(self, name: str) -> str:
+        return f"[{self.channels[name]}]" if self.channels[name] else ""
+
+    def shapes(self, name: str) -> tuple[tuple[str, ...], ...]:
+        """The channel shapes of what may multiply a field element by element."""
+        return ((), (self.channels[name],)) if self.channels[name] else ((),)
 
     def chance(self, probability: float) -> bool:
         return self.draw.random() < probability
@@ -84,12 +91,10 @@ class _Writer:
         self,
         *,
         small: bool,
-        shape: tuple[str, ...] | None = None,
+        shape: tuple[str, ...] = (),
         steady: bool = False,
     ) -> str:
         """Declare a parameter (or take one again) and return its name."""
-        if shape is None:
-            shape = self.draw.choice(((), (self.dim,))) if self.dim else ()
         same = [
             p
             for p in self.parameters
@@ -155,11 +160,15 @@ def _grid(write: _Writer) -> None:
 
 
 def _state(write: _Writer) -> None:
-    if write.chance(0.3):
-        write.dim = "d"
-        write.lines.append(f"dim d = {write.draw.randint(1, 3)}")
-    write.fields = ["z", "u"][: write.draw.choice((1, 1, 2))]
-    declared = [f"{name}{write.channel}{write.over}" for name in write.fields]
+    fields = ["z", "u"][: write.draw.choice((1, 1, 2))]
+    write.channels = dict.fromkeys(fields, "")
+    if write.chance(0.4):  # the same, others, or beside a field without any
+        write.channels = {
+            name: write.draw.choice(("d", "d", "e", "")) for name in fields
+        }
+    for dim in sorted({*write.channels.values()} - {""}):
+        write.lines.append(f"dim {dim} = {write.draw.randint(1, 3)}")
+    declared = [f"{name}{write.channel(name)}{write.over}" for name in fields]
     write.lines.append(f"field {', '.join(declared)}")
     if write.chance(0.3):
         write.inputs.append("w")
@@ -168,10 +177,10 @@ def _state(write: _Writer) -> None:
     if write.chance(0.2):
         write.inputs.append("img")
         write.lines.append(f"input img{write.over}")
-        lift = "2"
-        if write.dim:
-            lift = write.parameter(small=False, shape=(write.dim,), steady=True)
-        for name in write.fields:
+        for name, dim in write.channels.items():
+            lift = "2"
+            if dim:
+                lift = write.parameter(small=False, shape=(dim,), steady=True)
             write.lines.append(f"at t = 0: {name} = {lift} img")
 
 
@@ -201,7 +210,8 @@ def _evolution(write: _Writer) -> None:
         write.lines.append(f"Q = {_sum(write, write.fields[0])}")
     for name in write.fields:
         inside = _sum(write, name)
-        if definition and write.chance(0.7):
+        alike = write.channels[name] == write.channels[write.fields[0]]
+        if definition and alike and write.chance(0.7):
             inside += f" {write.draw.choice('+-')} 0.5 Q"
         if relaxing:
             function = write.draw.choice(["tanh", *write.functions])
@@ -229,20 +239,21 @@ def _sum(write: _Writer, name: str) -> str:
     for term in terms[1:]:
         written += f" {write.draw.choice('+-')} {term}"
     if write.chance(0.3):
-        written += f" - {write.parameter(small=False)}"
+        shape = write.draw.choice(write.shapes(name))
+        written += f" - {write.parameter(small=False, shape=shape)}"
     return written
 
 
 def _term(write: _Writer, name: str) -> str:
     axis = write.draw.choice(write.axes)
-    other = write.draw.choice(write.fields)
-    kind = write.draw.randrange(12)
-    coefficient = write.parameter(small=2 <= kind <= 8)
-    if kind == 0 and write.dim:
-        return f"{write.parameter(small=False, shape=(write.dim, write.dim))} {name}"
-    if kind == 2 and write.dim:
-        matrix = write.parameter(small=True, shape=(write.dim, write.dim))
-        return f"{matrix} ∂{axis} {name}"
+    dim = write.channels[name]
+    kind = write.draw.randrange(13)
+    if kind in (0, 2) and dim:
+        matrix = write.parameter(small=kind == 2, shape=(dim, dim))
+        return f"{matrix} {name}" if kind == 0 else f"{matrix} ∂{axis} {name}"
+    shape = write.draw.choice(write.shapes(name))
+    coefficient = write.parameter(small=2 <= kind <= 8, shape=shape)
+    other = _other(write, name)
     one = len(write.axes) == 1
     match kind:
         case 0 | 1:
@@ -256,27 +267,47 @@ def _term(write: _Writer, name: str) -> str:
         case 5:
             return f"{coefficient} ∂{axis}({name}²)"
         case 6:
-            return f"{coefficient} ∂{axis * 2} {other}"
+            return f"{coefficient} {other(f'∂{axis * 2} ')}"
         case 7:
             return f"{coefficient} ∂{write.axes[0]}∂{write.axes[-1]} {name}"
         case 8:
-            return f"{coefficient}({name} + 0.5 {other})²/2"
+            return f"{coefficient}({name} + 0.5 {other()})²/2"
         case 9:
-            return (
-                f"{coefficient} {write.draw.choice((*write.functions, 'sin'))}({other})"
-            )
+            function = write.draw.choice((*write.functions, "sin"))
+            return f"{coefficient} {other(f'{function}(', ')')}"
         case 10 if write.inputs:
             return f"{write.draw.choice(write.inputs)} {coefficient}"
         case 11:
             return f"{coefficient} {axis} {name}/(2 + {axis}²)"
+        case 12 if dim:
+            return f"{coefficient} dot({name}, {name}) {name}/4"
     return f"{coefficient} · {name}"
+
+
+def _other(write: _Writer, name: str) -> Callable[..., str]:
+    """How any field is written in an equation of a field, between two texts: as it is
+    where channels are the same or it has none, else all of them through a matrix, one
+    of them, or their weighted sum."""
+    field = write.draw.choice(write.fields)
+    left, right = write.channels[name], write.channels[field]
+    if right in ("", left):
+        return lambda before="", after="": f"{before}{field}{after}"
+    way = write.draw.randrange(3)
+    if left and way == 0:
+        matrix = write.parameter(small=False, shape=(left, right))
+        return lambda before="", after="": f"({matrix} {before}{field}{after})"
+    if way == 1:
+        return lambda before="", after="": f"{before}{field}[0]{after}"
+    weight = write.parameter(small=False, shape=(right,))
+    return lambda before="", after="": f"dot({weight}, {before}{field}{after})"
 
 
 def _loss(write: _Writer) -> None:
     name = write.fields[-1]
     kind = write.draw.randrange(5)
     if kind == 0:
-        template = f"R[3, {write.dim}]" if write.dim else "R[3]"
+        dim = write.channels[name]
+        template = f"R[3, {dim}]" if dim else "R[3]"
         write.lines += [
             f"param {template}{write.over} init normal(0, 0.3), r0[3]",
             f"readout logits[3] = integral(R {name}) + r0",
@@ -284,9 +315,9 @@ def _loss(write: _Writer) -> None:
         ]
         loss = "cross_entropy(logits, label)"
     else:
-        write.lines.append(f"target goal{write.channel}{write.over}")
+        write.lines.append(f"target goal{write.channel(name)}{write.over}")
         reduction = ("mean", "sum", "integral", "mean")[kind - 1]
-        if reduction == "integral" and write.dim:
+        if reduction == "integral" and write.channels[name]:
             reduction = "sum"
         loss = f"{reduction}(({name} - goal)²)/2"
     scalar = [p for p in write.parameters if "t" not in p.domain]

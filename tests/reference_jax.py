@@ -860,6 +860,29 @@ def burgers_walls() -> Reference:
 
 
 @reference
+def channels() -> Reference:
+    g = line(6, 0, 1)
+
+    def rate(p: Arrays, n: Any, state: Arrays, inputs: Arrays) -> Arrays:
+        u, v, w = state["u"], state["v"], state["w"]
+        bend = p["D"] * g.d(g.padded(u, {"x": NEUMANN}), x=2)
+        U = jnp.einsum("ij,bjx->bix", p["A"][n], v) + bend
+        U -= w[:, None] * p["q"][:, None]
+        V = jnp.einsum("ijx,bjx->bix", p["B"], u)
+        V += jnp.einsum("ij,bjx->bix", p["E"], g.d(g.padded(v, {"x": NEUMANN}), x=1))
+        V += 0.1 * v * ((u**2).sum(1) + (v**2).sum(1))[:, None]
+        W = jnp.einsum("j,bjx->bx", p["q"], u) - 0.5 * v[:, 1]
+        W += p["D"] * g.d(g.padded(w, {"x": _sides(1, 0, 0.2)}), x=2)
+        return {"u": jnp.tanh(U) - u, "v": jnp.tanh(V) - v, "w": jnp.tanh(W) - w}
+
+    def loss(p: Arrays, z: Arrays, inputs: Arrays, y: Arrays) -> Any:
+        square = _mean((z["u"] - y["p"]) ** 2) + _mean((z["v"] - y["r"]) ** 2)
+        return square + _mean(z["w"] ** 2)
+
+    return Reference(rate, 3, constant(0.5), loss)
+
+
+@reference
 def conservative2d() -> Reference:
     g = Grid({"x": Axis(6, 0, 1, True), "y": Axis(5, 0, 1)})
 

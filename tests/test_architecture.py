@@ -125,6 +125,8 @@ LAYERS = (
     "targets/numba",
     "targets/reals",
     "targets/phases",
+    "targets/cells",
+    "targets/tiles",
     "targets/cuda",
     "targets/records",
     "targets/transfers",
@@ -241,7 +243,7 @@ def module_of(name: str) -> str | None:
 
 
 def is_text(module: str) -> bool:
-    return module.startswith(TEXTS) and not module.endswith("/__init__")
+    return module.startswith(TEXTS) and module != "runtime/__init__"
 
 
 def test_every_module_has_its_place():

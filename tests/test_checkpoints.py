@@ -236,7 +236,7 @@ def test_a_step_finds_its_successor() -> None:
 
 def peak(module: ModuleType, call: Callable[[], Any]) -> int:
     call()  # what is made once
-    module._kept.clear()  # the buffers of that call
+    module._KEPT.clear()  # the buffers of that call
     tracemalloc.start()
     try:
         call()
@@ -292,7 +292,7 @@ def test_buffers_are_kept_and_what_is_in_them_does_not_matter(name: str) -> None
     given = case(module)
 
     def kept() -> list[Any]:
-        (spaces,) = module._kept.values()
+        ((_, spaces),) = module._KEPT.values()
         every = [space for pair in spaces for space in pair]
         return [a for s in every for a in (*s.states.values(), *s.v.values())]
 
@@ -441,12 +441,12 @@ def test_ctrl_c_calls_the_rest_off(two_threads: Any) -> None:
     given, begun = case(two_threads, 8), []
     begin = two_threads._begin
 
-    def interrupted(run: Any, space: Any, rows: Any) -> Any:
+    def interrupted(run: Any, values: Any, space: Any, rows: Any) -> Any:
         begun.append(rows)
         if len(begun) == 2:
             os.kill(os.getpid(), signal.SIGINT)
             threading.Event().wait(0.2)
-        return begin(run, space, rows)
+        return begin(run, values, space, rows)
 
     wanted = gradients(two_threads, given)
     two_threads._begin = interrupted
@@ -485,7 +485,8 @@ def test_the_first_tile_that_fails_is_the_one_that_is_reported(
 ) -> None:
     given, both = case(two_threads, 8), threading.Barrier(2)
 
-    def failing(run: Any, space: Any, rows: Any) -> Any:
+    def failing(*given: Any) -> Any:
+        (rows,) = (each for each in given if isinstance(each, slice))
         both.wait(20)  # two threads, and the later tile fails first
         if rows.start == 0:
             threading.Event().wait(0.1)

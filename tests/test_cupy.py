@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import random_models
 from comparison import OnHost, compare, flat, growth, point, results
 from test_matrix import (
     ACCURACIES,
@@ -193,6 +194,19 @@ def tolerance(module: ModuleType, at: Any) -> float:
     return max(1e-12 * most, 4 * 2.0**-53 * cancelled)
 
 
+@pytest.mark.parametrize(
+    "seed",
+    [pytest.param(n, marks=[pytest.mark.slow] if n > 4 else []) for n in range(60)],
+)
+def test_random_models(seed: int) -> None:
+    source = from_text(random_models.text(seed), f"random{seed}.npde")
+    ours, theirs = loaded(source, blocks=1 + seed % 2 * 2), reference(source)
+    at = point(theirs, "float64", batch=3)
+    expected, bound = results(theirs, at), tolerance(theirs, at)
+    for fake.ORDER in (0, 1, 2):
+        compare(results(ours, at), expected, bound)
+
+
 @pytest.mark.parametrize("name", ["mixed2d", "tensor_layers"])
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_outside_of_the_chip_and_with_several_blocks(name: str, blocks: int) -> None:
@@ -279,6 +293,24 @@ def test_a_gradient_is_one_launch() -> None:
     fake.launches.clear()
     module.value_and_grad(at["p"], at["z0"], at["y"], check="off")
     assert fake.launches == ["differentiate_samples", "add_totals"]
+
+
+def test_a_first_gradient_compiles_the_model_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Beside it, two small kernels that add up."""
+    module = loaded(walls1d())
+    at, made = point(reference(walls1d()), "float64"), []
+    kept = fake.RawModule
+
+    def compiled(*, code: str, options: tuple[str, ...]) -> Any:
+        made.append(len(code))
+        return kept(code=code, options=options)
+
+    monkeypatch.setattr(fake, "RawModule", compiled)
+    module.value_and_grad(at["p"], at["z0"], at["y"], check="off")
+    whole, adding = made
+    assert adding < whole / 8
 
 
 def test_what_is_launched_again_is_one_graph() -> None:
@@ -541,59 +573,6 @@ def test_no_device(
     assert not verify_command._runs_here("cupy")
     runtime.getDeviceCount = lambda: 1
     assert verify_command._runs_here("cupy")
-
-
-@pytest.mark.parametrize("function", ["empty", "zeros"])
-def test_too_little_memory(function: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = loaded(walls1d(), blocks=3)
-    at = point(reference(walls1d()), "float64")
-
-    def full(*args: Any) -> Any:
-        raise fake.OutOfMemoryError("out of memory allocating 9 bytes")
-
-    monkeypatch.setattr(fake, function, full, raising=False)
-    with pytest.raises(MemoryError, match='checkpoint="sqrt", or a smaller batch'):
-        module.value_and_grad(at["p"], at["z0"], at["y"], check="off")
-
-
-def test_the_benchmark_says_that_there_is_no_device() -> None:
-    command = [sys.executable, "gpu.py"]
-    cwd = ROOT / "benchmarks"
-    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 2, done.stderr
-    assert "no GPU to measure on" in done.stderr
-
-
-@pytest.mark.parametrize(("name", "d"), [("B2", 0), ("B3", 3), ("B3", 64)])
-def test_the_benchmark_checks_what_it_times(
-    name: str, d: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """A sample in a block, a launch for each phase, or cuBLAS; a wrong gradient."""
-    monkeypatch.setenv("PDEC_CACHE_DIR", str(tmp_path))
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    gpu, workloads = map(importlib.import_module, ("gpu", "workloads"))
-
-    def missing(*given: Any, **options: Any) -> Any:
-        raise ImportError("no other libraries here")
-
-    monkeypatch.setattr(gpu, "jax_on_gpu", missing)
-    monkeypatch.setattr(gpu, "torch_on_gpu", missing)
-    monkeypatch.setattr(cupy_target, "team", lambda kernels: (4, 1 if d else 2))
-    work = workloads.all_of(quick=True)[name]
-    if d:
-        work = workloads.channels(d=d, cells=8, batch=2, steps=3)
-    runs, expected, _, kind = gpu.variants(work, False)
-    what = {0: "launch for each phase", 3: "one block a sample", 64: "with cuBLAS"}
-    assert what[d] in kind
-    assert ("pdec arrays" in runs) == (d < 64)
-    gpu.checked(runs, expected, 2e-3)
-    wrong = {key: 1.1 * value for key, value in expected[1].items()}
-    with pytest.raises(AssertionError, match="pdec cupy"):
-        gpu.checked(runs, (expected[0], wrong), 2e-3)
 
 
 @pytest.mark.parametrize("name", ["walls1d", "box3d", "losses", "started"])

@@ -347,8 +347,9 @@ def complex_value(module: ModuleType, point: Point) -> complex:
     module._coefficients(c)
     run = module._Run(np.dtype(complex), 2, c, point["z0"], point["inputs"])
     steps = module.MODEL.steps
-    tile = module._begin(run, module._workspace(run, steps + 1), slice(0, 2))
-    module._advance(tile)
+    space = module._workspace(run, steps + 1)
+    tile = module._begin(run, run.z0, space, slice(0, 2))
+    module._advance(tile, 0, steps)
     if not hasattr(module, "_loss"):
         states = {n: tile.v[n][cells] for n, cells in module._CELLS.items()}
         return complex(sum((z * _weights(z)).sum() for z in states.values()))

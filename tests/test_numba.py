@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import random_models
 from test_gradients import Arrays, Point, by_name, direction, largest, point_of
 from test_matrix import (
     ACCURACIES,
@@ -32,7 +33,7 @@ import pdec
 from pdec.pipeline import compile_source, module_of
 from pdec.source import from_text
 
-pytest.importorskip("numba")
+numba = pytest.importorskip("numba")
 
 ROOT = Path(__file__).parent.parent
 FILES = {
@@ -66,6 +67,8 @@ def combinations(full: bool) -> list[Case]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     full = metafunc.config.getoption("--full")
+    if "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", range(300 if full else 20))
     if "name" in metafunc.fixturenames and metafunc.function is test_files:
         metafunc.parametrize("name", list(FILES) if full else sorted(SAMPLE))
     if "case" in metafunc.fixturenames:
@@ -216,6 +219,16 @@ def test_files(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ours = pdec.load(FILES[name], target="numba", accurate=name in SATURATED)
     check_equal(ours, theirs)
     same_bits(ours, shared_inputs(theirs, point_of(theirs, 2, 19)), monkeypatch)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_random_models(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Python runs the text, which takes less time and sees places that are not."""
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", True)
+    source = from_text(random_models.text(seed), f"random{seed}.npde")
+    theirs = module_of(compile_source(source))
+    ours = module_of(compile_source(source, target="numba", accurate=True))
+    check_equal(ours, theirs, batch=3)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

@@ -70,7 +70,8 @@ def test_the_code_is_kept_for_other_processes(module: ModuleType) -> None:
     gradient(module)
     file = Path(module._differentiate_samples.py_func.__code__.co_filename)
     assert file.is_file()
-    assert list((file.parent / "__pycache__").glob(f"{file.stem}._differentiate*.nbc"))
+    kept = f"{file.stem}.{module.__name__}._differentiate*.nbc"
+    assert list((file.parent / "__pycache__").glob(kept))
     stats = (
         "import pdec, sys\n"
         "sys.path.insert(0, sys.argv[2]); import test_numba_use as t\n"
@@ -79,6 +80,29 @@ def test_the_code_is_kept_for_other_processes(module: ModuleType) -> None:
     )
     arguments = [str(MODELS / "walls1d.npde"), str(Path(__file__).parent)]
     assert run([sys.executable, "-c", stats, *arguments]).stdout == "1\n"
+
+
+def test_a_file_that_is_imported_by_another_name(tmp_path: Path) -> None:
+    """What was compiled under the first one imports the module by that name."""
+    file = tmp_path / "before.py"
+    text = compile_source(read(MODELS / "single.npde"), target="numba").text
+    file.write_text(text, "utf-8")
+    code = (
+        "import importlib, sys, numpy as np\n"
+        "m = importlib.import_module(sys.argv[1]); p = m.init_params(0, float)\n"
+        "z = np.ones((2, *m.MODEL.fields['z'].shape))\n"
+        "print(m.forward(p, z, check='off').sum(), m._run_samples.stats.cache_hits)"
+    )
+
+    def imported(name: str) -> str:
+        return run([sys.executable, "-c", code, name], cwd=tmp_path).stdout
+
+    first = imported("before")
+    (tmp_path / "folder").mkdir()
+    for path in (file, tmp_path / "__pycache__"):  # as they are, with their times
+        path.rename(tmp_path / "folder" / path.name)
+    assert imported("folder.before") == first
+    assert imported("folder.before") != first  # found, not compiled
 
 
 def test_implicit_steps_are_kept_too(cache_folder: Path) -> None:

@@ -146,7 +146,7 @@ def test_reserved_names() -> None:
 
 def test_every_selection_of_features_is_python() -> None:
     for file in AFTER_MATHEMATICS:
-        text = Path(runtime.__file__).with_name(f"{file}.py").read_text("utf-8")
+        text = (Path(runtime.__file__).parent / f"{file}.py").read_text("utf-8")
         own = [name for name in runtime.FEATURES if re.search(rf"# .*\b{name}\]", text)]
         for kept in itertools.product((False, True), repeat=len(own)):
             ast.parse(runtime.paste(file, list(itertools.compress(own, kept))))
@@ -730,7 +730,7 @@ def test_files_that_are_pasted_share_no_name(
     assert set(driver) <= set(TARGETS[target].driver)
     homes: dict[str, str] = {}
     for file in itertools.chain(*runtime.files(tools, driver)):
-        text = Path(runtime.__file__).with_name(f"{file}.py").read_text("utf-8")
+        text = (Path(runtime.__file__).parent / f"{file}.py").read_text("utf-8")
         for node in ast.parse(text).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 names = [node.name]

@@ -17,7 +17,7 @@ from pdec.forms.model import Variable
 from pdec.forms.statements import Array, Role
 from pdec.forms.symbolic import Access, accesses
 from pdec.targets.body import Module
-from pdec.targets.layout import INDENT, WIDTH, section, tuple_of
+from pdec.targets.layout import INDENT, WIDTH, section, table, tuple_of
 from pdec.targets.names import Names
 from pdec.targets.solves import residual_name
 from pdec.targets.views import cells
@@ -49,27 +49,21 @@ def tables(derivation: Derivation, module: Module, more: Iterable[str] = ()) -> 
     }
     shape, places = "dict[str, tuple[int, ...]]", "dict[str, tuple[slice, ...]]"
     blocks = [
-        _table(
-            "_STATE",
-            shape,
-            state,
-            "the fields with their ghost cells, after the batch axis",
-        ),
-        _table("_CELLS", places, {n: _slices(arrays[n]) for n in state}, "their cells"),
-        _table("_INPUTS", shape, inputs, "the inputs, likewise"),
-        _table(
-            "_INPUT_CELLS",
-            places,
-            {n: _slices(arrays[n]) for n in inputs},
-            "their cells",
-        ),
-        _table("_WORK", shape, work, "work arrays of each sample"),
-        _table("_SHARED", shape, shared, "arrays that all samples share"),
+        "# the fields with their ghost cells, after the batch axis; their cells",
+        *table(f"_STATE: {shape} = ", state),
+        *table(f"_CELLS: {places} = ", {n: _slices(arrays[n]) for n in state}),
+        "# the inputs, likewise",
+        *table(f"_INPUTS: {shape} = ", inputs),
+        *table(f"_INPUT_CELLS: {places} = ", {n: _slices(arrays[n]) for n in inputs}),
+        "# work arrays of each sample",
+        *table(f"_WORK: {shape} = ", work),
+        "# arrays that all samples share",
+        *table(f"_SHARED: {shape} = ", shared),
     ]
     if derivation.program.at_risk:
         remark = "coefficients that no parameters may make infinite: conditions, params"
         kind = "dict[str, tuple[str, ...]]"
-        blocks.append(_table("_WALLS", kind, _at_risk(derivation), remark))
+        blocks += [f"# {remark}", *table(f"_WALLS: {kind} = ", _at_risk(derivation))]
     if derivation.jacobians:
         blocks.append(_implicit(derivation))
     if model.loss is not None:
@@ -149,14 +143,6 @@ def _slices(array: Array) -> str:
     return tuple_of(parts)
 
 
-def _table(name: str, kind: str, entries: Mapping[str, object], remark: str) -> str:
-    lines = [f"# {remark}"]
-    if not entries:
-        return "\n".join([*lines, f"{name}: {kind} = {{}}"])
-    rows = [f'    "{key}": {value},' for key, value in entries.items()]
-    return "\n".join([*lines, f"{name}: {kind} = {{", *rows, "}"])
-
-
 # --- the description of the model ---------------------------------------------------
 
 
@@ -181,11 +167,11 @@ def model_record(
         f"    source_hash={_string(model.source.digest)},",
         f"    pdec_version={_string(__version__)},",
         f"    target={_string(target)},",
-        *_dict_rows("options", set_by_user),
+        *table("options=", set_by_user, INDENT, ","),
         f"    dtype={_string(model.dtype)},",
         f"    steps={model.steps},",
         f"    omega={_string(omega) if isinstance(omega, str) else repr(omega)},",
-        *_dict_rows("dims", lengths),
+        *table("dims=", lengths, INDENT, ","),
         *_variables("fields", model.fields),
         *_variables("params", model.params),
         *_variables("inputs", model.inputs),
@@ -228,16 +214,6 @@ def _text_rows(key: str, text: str) -> list[str]:
     ]
 
 
-def _dict_rows(key: str, entries: Mapping[str, str]) -> list[str]:
-    """A keyword argument with a dict, in one line where it fits."""
-    items = [f'"{name}": {value}' for name, value in entries.items()]
-    line = f"{INDENT}{key}={{{', '.join(items)}}},"
-    if len(line) <= WIDTH:
-        return [line]
-    rows = [f"{INDENT}{INDENT}{item}," for item in items]
-    return [f"{INDENT}{key}={{", *rows, f"{INDENT}}},"]
-
-
 def _variables(
     key: str, variables: Mapping[str, Variable], snapshots: int = 0
 ) -> list[str]:
@@ -245,12 +221,13 @@ def _variables(
         return [f"    {key}={{}},"]
     rows = [f"    {key}={{"]
     for name, variable in variables.items():
+        items = [f"{field}={x}" for field, x in _fields(variable, snapshots)]
+        line = f'        "{name}": Variable({", ".join(items)}),'
+        if len(line) <= WIDTH:
+            rows.append(line)
+            continue
         rows += [f'        "{name}": Variable(']
-        rows += [
-            f"            {field}={value},"
-            for field, value in _fields(variable, snapshots)
-        ]
-        rows += ["        ),"]
+        rows += [*(f"            {item}," for item in items), "        ),"]
     return [*rows, "    },"]
 
 

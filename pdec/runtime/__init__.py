@@ -30,8 +30,9 @@ from importlib import resources
 # "closed" (layer, "effective", in 1-D), "three" (of three points);
 # "moments" (whose stencil is linear in parameters that share one domain);
 # "steady" (a fixed point is sought, nothing is stepped);
+# "ranged" (a layer whose f' has a range that is finite);
 # "sampled" (a range of slopes that is not proven); "timed" (its linearisation
-# is another one in each step)
+# is another one in each step); "exp", "softplus", "tanh": what compiled functions call
 FEATURES = (
     "accelerated",
     "accurate",
@@ -45,6 +46,7 @@ FEATURES = (
     "decays",
     "effective",
     "every",
+    "exp",
     "explicit",
     "implicit",
     "initial",
@@ -55,10 +57,13 @@ FEATURES = (
     "moments",
     "penalty",
     "quick",
+    "ranged",
     "readout",
     "rows",
     "sampled",
+    "softplus",
     "steady",
+    "tanh",
     "three",
     "timed",
     "walls",
@@ -68,24 +73,24 @@ FEATURES = (
 BEFORE_MATHEMATICS = ("types",)
 AFTER_MATHEMATICS = (
     "interface",
-    "watch",
+    "verdict/watch",
     "storage",
     "checks",
     "checkpoints",
 )
 TEST = ("selfcheck",)
 STABILITY = (
-    "guard",
-    "stability",
-    "meaning",
-    "judging",
-    "linearised",
-    "spectrum",
-    "waves",
-    "certificates",
-    "jacobian",
-    "powers",
-    "projection",
+    "verdict/guard",
+    "verdict/stability",
+    "verdict/meaning",
+    "verdict/judging",
+    "verdict/linearised",
+    "verdict/spectrum",
+    "verdict/waves",
+    "verdict/certificates",
+    "verdict/jacobian",
+    "verdict/powers",
+    "verdict/projection",
 )
 LAST = ("main",)
 
@@ -110,7 +115,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Condition, Lock
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numba

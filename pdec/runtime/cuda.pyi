@@ -13,3 +13,4 @@ _LANED: tuple[str, ...]  # of "Totals": in parts, of each thread or each block
 _LAUNCHES: dict[str, int]  # of each function, where each phase is a launch of its own
 _THREADS: int  # of a block
 _BLOCKS: int  # that work on a sample together
+_TILES: int  # numbers that tiles of products take in the chip of a block

@@ -27,20 +27,22 @@ from pdec.runtime.generated import (
     _penalty,
 )
 from pdec.runtime.host import _handed_out
-from pdec.runtime.numpy_driver import (
-    _final_state,
-    _first_not_finite,
+from pdec.runtime.numpy.driver import (
     _loss_gradients,
-    _losses,
-    _losses_along,
     _pull_back,
     _readouts,
-    _settled_state,
-    _snapshots,
     _tangent,
 )
+from pdec.runtime.stepping import (
+    _final_state,
+    _first_not_finite,
+    _losses,
+    _losses_along,
+    _settled_state,
+    _snapshots,
+)
 from pdec.runtime.types import Array, Arrays, State, Variable
-from pdec.runtime.watch import _guard
+from pdec.runtime.verdict.watch import _guard
 
 # --- running the model ---------------------------------------------------------------
 

@@ -25,8 +25,10 @@ from pdec.runtime.types import Array, Arrays, ConvergenceError, Variable
 
 # --- self-check ----------------------------------------------------------------------
 
-# a value for everything that a run reads: "params", "z0" and "inputs", each by name
-_Point: TypeAlias = dict[str, Arrays]
+# a value for everything that a run reads, by ("params" or "z0" or "inputs", name)
+_Point: TypeAlias = dict[tuple[str, str], Array]
+
+_Scale: TypeAlias = dict[tuple[str, str], float]  # sizes of changes
 
 # numbers as a function of the point, and their derivative along a direction
 _Functional: TypeAlias = tuple[Callable[[_Point], Array], Callable[[_Point], Array]]
@@ -88,9 +90,10 @@ def _checks(rng: np.random.Generator) -> list[Check]:
     if overflow:
         return [Check(overflow, math.inf, 0.0)]
     scale = _scales(point, rng)
-    for name, value in point["params"].items():
-        change = scale["params"][name] * rng.standard_normal(value.shape)
-        point["params"][name] = _in_bounds(MODEL.params[name], value, change)
+    for name, variable in MODEL.params.items():
+        value = point["params", name]
+        change = scale["params", name] * rng.standard_normal(value.shape)
+        point["params", name] = _in_bounds(variable, value, change)
     return [
         *_dot_tests(point, scale, rng),
         _tangent_test(point, scale, rng),
@@ -99,20 +102,16 @@ def _checks(rng: np.random.Generator) -> list[Check]:
     ]
 
 
-def _dot_tests(point: _Point, scale: _Point, rng: np.random.Generator) -> list[Check]:
+def _dot_tests(point: _Point, scale: _Scale, rng: np.random.Generator) -> list[Check]:
     """Compare <J v, w> with <v, Jᵀ w>, relative to |J v| |w|, for random v and w."""
-    zT, pullback = vjp(**_arguments(point), wrt=_ENTRIES)
-    w = _random_like(_by_name(zT, MODEL.fields, "zT"), rng)
-    pulled = dict(zip(_ENTRIES, _on_host(pullback(_handed_out(w))), strict=True))
+    w, g = _pulled(point, rng)
     rows = []
     for entry in _ENTRIES:
-        if not point[entry]:
+        v = _random({key: x for key, x in scale.items() if key[0] == entry}, point, rng)
+        if not v:
             continue
-        v = _random_direction({entry: scale[entry]}, rng)
         Jv = _tangent_along(point, v)
-        g = _by_entry(pulled[entry], entry)
-        error = abs(_dot(Jv, w) - _dot(v[entry], g))
-        size = math.sqrt(_dot(Jv, Jv) * _dot(w, w))
+        error, size = abs(_dot(Jv, w) - _dot(v, g)), _norm(Jv) * _norm(w)
         name = f"dot test of jvp and vjp in {entry}"
         rows.append(Check(name, error / size if size > 0 else error, _DOT_TOLERANCE))
     return rows
@@ -143,7 +142,9 @@ def _taylor_test(what: str, of: _Functional, point: _Point, draw: _Draw) -> Chec
             slope = derivative(v)
         exponent = (-7, -10, -4, -13)[attempt % 4]
         steps = [2.0 ** (exponent - k) for k in range(4)]
-        values = [evaluate(_moved(point, v, h)) for h in steps]
+        values = [
+            evaluate({key: x + h * v[key] for key, x in point.items()}) for h in steps
+        ]
         remainders = [
             float(np.linalg.norm(moved - value - h * slope))
             for h, moved in zip(steps, values, strict=True)
@@ -158,52 +159,42 @@ def _taylor_test(what: str, of: _Functional, point: _Point, draw: _Draw) -> Chec
     return Check(f"Taylor test of {what}, order - 2", error, 0.05)
 
 
-def _tangent_test(point: _Point, scale: _Point, rng: np.random.Generator) -> Check:
+def _tangent_test(point: _Point, scale: _Scale, rng: np.random.Generator) -> Check:
     """Test the tangent of the final state along a random direction."""
     of = (
         lambda at: _flat(_final(at)),
         lambda v: _flat(_tangent_along(point, v)),
     )
-    return _taylor_test("jvp", of, point, lambda: _random_direction(scale, rng))
+    return _taylor_test("jvp", of, point, lambda: _random(scale, point, rng))
 
 
-def _gradient_test(point: _Point, scale: _Point, rng: np.random.Generator) -> Check:
+def _gradient_test(point: _Point, scale: _Scale, rng: np.random.Generator) -> Check:
     """Test the gradient along a direction in which every entry of it counts."""
     # [feature: loss]
-    batch = _batch(point)
+    own = (len(x) for (entry, _), x in point.items() if entry != "params")
+    batch = next(own, 1)
     y = {name: _random_target(t, batch, rng) for name, t in MODEL.targets.items()}
     y = _handed_out(y)
     _, grads = value_and_grad(**_arguments(point), y=y, wrt=_ENTRIES, check="off")
+    g = _joined(grads)
 
     def evaluate(at: _Point) -> Array:
         return np.asarray([loss(**_arguments(at), y=y)])
 
     # [end]
     # [feature: not loss]
-    zT, pullback = vjp(**_arguments(point), wrt=_ENTRIES)
-    w = _random_like(_by_name(zT, MODEL.fields, "zT"), rng)
-    grads = dict(zip(_ENTRIES, pullback(_handed_out(w)), strict=True))
+    w, g = _pulled(point, rng)
 
     def evaluate(at: _Point) -> Array:
         return np.asarray([_dot(_final(at), w)])
 
     # [end]
-    g = {entry: _by_entry(_on_host(grads[entry]), entry) for entry in _ENTRIES}
-
-    def slope(v: _Point) -> Array:
-        return np.asarray([sum(_dot(g[entry], v[entry]) for entry in _ENTRIES)])
-
     def draw() -> _Point:
-        v = _random_direction(scale, rng)
-        return {
-            entry: {
-                name: np.where(g[entry][name] < 0.0, -1.0, 1.0) * abs(x)
-                for name, x in arrays.items()
-            }
-            for entry, arrays in v.items()
-        }
+        v = _random(scale, point, rng)
+        return {key: np.where(g[key] < 0.0, -1.0, 1.0) * abs(x) for key, x in v.items()}
 
-    return _taylor_test("the gradient", (evaluate, slope), point, draw)
+    of = evaluate, lambda v: np.asarray([_dot(g, v)])
+    return _taylor_test("the gradient", of, point, draw)
 
 
 # --- the verdict on ω against a step -------------------------------------------------
@@ -216,7 +207,7 @@ def _verdict_tests(point: _Point) -> list[Check]:
     kernel h, and multiplies the Fourier mode θ by G(θ) = Σ_m h_m exp(-imθ). The verdict
     bounds ln|G|, for every state.
     """
-    p = {name: np.full(x.shape, x.mean()) for name, x in point["params"].items()}
+    p = {n: np.full(x.shape, x.mean()) for n, x in _of(point, "params").items()}
     report = stability(_handed_out(p))
     if report.basis != "exact" or report.intrinsic != "none":
         return []
@@ -266,14 +257,14 @@ def _random_point(rng: np.random.Generator) -> _Point:
     """Return initial parameters, and random fields and inputs that do not blow up."""
     cells = MODEL.steps * sum(math.prod(shape) for shape in _STATE.values())
     batch = 2 if cells < 1_000_000 else 1
-    variables = {"z0": MODEL.fields, "inputs": MODEL.inputs}
     for centre, width in ((0.0, 0.5), (0.35, 0.25), (0.0, 0.01)):
-        point: _Point = {"params": _on_host(init_params(0, np.float64))}
+        point = _joined({"params": init_params(0, np.float64)})
         for entry in _ENTRIES[1:]:
-            point[entry] = {
-                name: rng.uniform(centre - width, centre + width, (batch, *x.shape))
-                for name, x in variables[entry].items()
-            }
+            variables = MODEL.fields if entry == "z0" else MODEL.inputs
+            for name, x in variables.items():
+                shape = (batch, *x.shape)
+                drawn = rng.uniform(centre - width, centre + width, shape)
+                point[entry, name] = np.asarray(drawn)
         if np.abs(_flat(_final(point))).max() < 1e3:  # False for NaN
             break
     return point
@@ -298,25 +289,21 @@ def _in_bounds(variable: Variable, value: Array, change: Array) -> Array:
     return np.where((low < up) & (up < high), up, moved)
 
 
-def _scales(point: _Point, rng: np.random.Generator) -> _Point:
+def _scales(point: _Point, rng: np.random.Generator) -> _Scale:
     """Return for each array the size of a change that moves the final state by 5 %.
 
     It is a tenth of the array at most: a state that is long forgotten moves nothing.
     """
-    reference = _final(point)
-    size = math.sqrt(_dot(reference, reference))
+    size = _norm(_final(point))
     wanted = 0.05 * size if size > 1e-12 else math.inf  # a state at rest at 0
-    scales: _Point = {}
-    for entry in _ENTRIES:
-        scales[entry] = {}
-        for name, value in point[entry].items():
-            v = np.asarray(rng.standard_normal(value.shape))
-            Jv = _tangent_along(point, {entry: {name: v}})
-            moves = math.sqrt(_dot(Jv, Jv))
-            # what does not move it (a parameter of a readout) has no scale but its own
-            scale = wanted / moves if moves > 0 else 0.1
-            own = math.sqrt(float(np.mean(value**2))) or 1.0
-            scales[entry][name] = np.full(value.shape, min(scale, 0.1 * own))
+    scales = {}
+    for key, value in point.items():
+        v = np.asarray(rng.standard_normal(value.shape))
+        moves = _norm(_tangent_along(point, {key: v}))
+        # what does not move it (a parameter of a readout) has no scale but its own
+        scale = wanted / moves if moves > 0 else 0.1
+        own = math.sqrt(float(np.mean(value**2))) or 1.0
+        scales[key] = min(scale, 0.1 * own)
     return scales
 
 
@@ -332,19 +319,26 @@ def _random_target(target: Variable, batch: int, rng: np.random.Generator) -> Ar
 
 
 # [end]
-def _batch(point: _Point) -> int:
-    """Return the batch size of a point."""
-    return next((len(x) for entry in _ENTRIES[1:] for x in point[entry].values()), 1)
+def _of(point: _Point, entry: str) -> Arrays:
+    """Return the arrays of one kind, by name."""
+    return {name: x for (own, name), x in point.items() if own == entry}
+
+
+def _joined(entries: Mapping[str, Any]) -> _Point:
+    """Return arrays by entry, such as gradients, by entry and name."""
+    return {
+        (entry, name): x
+        for entry, value in _on_host(dict(entries)).items()
+        for name, x in (
+            _by_name(value, MODEL.fields, entry) if entry == "z0" else value
+        ).items()
+    }
 
 
 def _arguments(point: _Point) -> dict[str, Any]:
     """Return the point as arguments of the public functions."""
-    given = {
-        "p": point["params"],
-        "z0": point.get("z0"),
-        "inputs": point.get("inputs"),
-    }
-    return dict(_handed_out(given))
+    p, z0, inputs = (_of(point, entry) for entry in ("params", "z0", "inputs"))
+    return dict(_handed_out({"p": p, "z0": z0 or None, "inputs": inputs}))
 
 
 def _final(point: _Point) -> Arrays:
@@ -353,53 +347,36 @@ def _final(point: _Point) -> Arrays:
     return _by_name(zT, MODEL.fields, "zT")
 
 
+def _tangent_along(point: _Point, v: _Point) -> Arrays:
+    """Return the tangent of the final state; what the direction lacks is zero."""
+    along = {key: v.get(key, np.zeros_like(x)) for key, x in point.items()}
+    tangents = {f"d{name}": x for name, x in _arguments(along).items()}
+    zT_dot = _on_host(jvp(**_arguments(point), **tangents))
+    return _by_name(zT_dot, MODEL.fields, "zT_dot")
+
+
+def _pulled(point: _Point, rng: np.random.Generator) -> tuple[Arrays, _Point]:
+    """Return a random cotangent of the final state, and what it is pulled back to."""
+    zT, pullback = vjp(**_arguments(point), wrt=_ENTRIES)
+    final = _by_name(zT, MODEL.fields, "zT")
+    w = {name: rng.standard_normal(z.shape) for name, z in final.items()}
+    return w, _joined(dict(zip(_ENTRIES, pullback(_handed_out(w)), strict=True)))
+
+
+def _random(scale: _Scale, point: _Point, rng: np.random.Generator) -> _Point:
+    """Return a random change of the arrays that have a scale."""
+    return {key: s * rng.standard_normal(point[key].shape) for key, s in scale.items()}
+
+
 def _flat(arrays: Arrays) -> Array:
     """Return all numbers as one vector."""
     return np.concatenate([a.ravel() for a in arrays.values()])
 
 
-def _tangent_along(point: _Point, direction: Mapping[str, Arrays]) -> Arrays:
-    """Return the tangent of the final state; what the direction lacks is zero."""
-    v = {
-        entry: {
-            name: direction.get(entry, {}).get(name, np.zeros_like(value))
-            for name, value in point[entry].items()
-        }
-        for entry in _ENTRIES
-    }
-    arguments = _arguments(point)
-    more = {"dp": v["params"], "dz0": v.get("z0"), "dinputs": v.get("inputs")}
-    zT_dot = _on_host(jvp(**arguments, **_handed_out(more)))
-    return _by_name(zT_dot, MODEL.fields, "zT_dot")
+def _dot(a: Mapping[Any, Array], b: Mapping[Any, Array]) -> float:
+    """Return the inner product of two sets of arrays, over what a has."""
+    return sum(float(np.vdot(x, b[key])) for key, x in a.items())
 
 
-def _moved(point: _Point, v: _Point, h: float) -> _Point:
-    """Return point + h v."""
-    return {
-        entry: {name: x + h * v[entry][name] for name, x in arrays.items()}
-        for entry, arrays in point.items()
-    }
-
-
-def _by_entry(value: Any, entry: str) -> Arrays:
-    """Return arrays by name of what a gradient holds for an entry."""
-    return _by_name(value, MODEL.fields, entry) if entry == "z0" else value
-
-
-def _random_direction(scale: _Point, rng: np.random.Generator) -> _Point:
-    """Return a random change of every array, of the sizes given."""
-    return {
-        entry: {
-            name: size * rng.standard_normal(size.shape) for name, size in a.items()
-        }
-        for entry, a in scale.items()
-    }
-
-
-def _random_like(arrays: Arrays, rng: np.random.Generator) -> Arrays:
-    return {name: rng.standard_normal(a.shape) for name, a in arrays.items()}
-
-
-def _dot(a: Arrays, b: Arrays) -> float:
-    """Return the inner product of two sets of arrays."""
-    return sum(float(np.vdot(a[name], b[name])) for name in a)
+def _norm(a: Arrays) -> float:
+    return math.sqrt(_dot(a, a))

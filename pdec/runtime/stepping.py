@@ -1,6 +1,6 @@
 """What a target does that runs samples from one step to another, whichever it is.
 
-Its driver provides _run_steps, and _losses_at where there is a loss.
+Its driver provides _run_steps, _like_fields, and _losses_at where there is a loss.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import numpy as np
 from pdec.runtime.checks import _Run
 from pdec.runtime.generated import _SNAPSHOTS, MODEL
 from pdec.runtime.host import _lib
-from pdec.runtime.numba_buffers import _like_fields
-from pdec.runtime.numba_driver import _losses_at, _run_steps
+from pdec.runtime.numpy.driver import _losses_at, _run_steps
+from pdec.runtime.numpy.tiles import _like_fields
 from pdec.runtime.types import Array, Arrays
 
 # --- from one step to another --------------------------------------------------------

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import functools
 import os
+import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import Condition
 from typing import Any
 
 from pdec.runtime.generated import MODEL
@@ -35,7 +36,7 @@ def _each_tile(
     """
     tiles = [slice(a, min(a + size, batch)) for a in range(0, batch, size)]
     threads = min(_thread_count(), len(tiles))
-    left, turn, folded = deque(enumerate(tiles)), Condition(), 0
+    left, turn, folded = deque(enumerate(tiles)), threading.Condition(), 0
     receive = fold or (lambda result: None)
     results: dict[int, Any] = {}
     failed: dict[int, Exception] = {}
@@ -80,6 +81,32 @@ def _each_tile(
                 other.result()
     if failed:
         raise failed[min(failed)]
+
+
+# what the last call of each family worked on: new memory is filled with zeros by the
+# system, which takes as long as several steps
+_KEPT: dict[Any, tuple[tuple[Any, ...], list[Any]]] = {}
+_KEPT_BYTES = 1 << 28
+
+
+@contextlib.contextmanager
+def _spaces(
+    kind: tuple[Any, ...], make: Callable[[], Sequence[Any]]
+) -> Iterator[Callable[[], Any]]:
+    """Yield what gives spaces: those of the last call, if it was of the same kind.
+
+    The first entry of a kind is its family, of which one is kept; a call that fails
+    leaves nothing behind.
+    """
+    before, kept = _KEPT.pop(kind[0], (None, []))  # nobody else has these
+    free, used = kept if before == kind else [], []
+
+    def space() -> Any:
+        used.append(free.pop() if free else make())
+        return used[-1]
+
+    yield space
+    _KEPT[kind[0]] = kind, used[: _KEPT_BYTES // sum(own.bytes for own in used[0])]
 
 
 @functools.cache

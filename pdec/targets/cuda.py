@@ -25,28 +25,41 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import sympy
 
 from pdec.adjoints.adjoint import BAR
-from pdec.forms.statements import Axis, Clear, Map
-from pdec.forms.symbolic import BATCH, accesses, ghosts_of, negative, runs
+from pdec.forms.statements import Clear, Map
+from pdec.forms.symbolic import BATCH, accesses
 from pdec.targets.body import Module
-from pdec.targets.inline import Inline
+from pdec.targets.cells import SHARE, Cells
 from pdec.targets.layout import INDENT, WIDTH
-from pdec.targets.loops import Loops
 from pdec.targets.nests import Nest, Piece, axis_of
 from pdec.targets.phases import Phase, strided
 from pdec.targets.reals import Reals
+from pdec.targets.tiles import LEAST, WHICH, Product, product_lines, products
 
 # from so many targets on, a sum has a thread for each; so few terms need but one
 MANY, FEW = 32, 64
 # where several blocks add up long sums: terms of a thread, and threads that share a sum
 LONG, MOST_SHARES = 1024, 64
-SHARE = "k~share"  # which of them
 
 
-class Threads(Loops):
+class _Open(NamedTuple):
+    """What was written last, and further statements may go on in, before its end.
+
+    ``head`` is that of a loop, or would be, ``end`` the number of lines at its end;
+    ``tiles`` are the results that threads have, if it is a product.
+    """
+
+    head: Sequence[str] = ()
+    indent: str = ""
+    end: int = -1
+    tiles: tuple[object, ...] = ()
+
+
+class Threads(Cells):
     """The lines of one device function, which all threads of a sample run."""
 
     def __init__(
@@ -59,25 +72,14 @@ class Threads(Loops):
         rings: frozenset[str] = frozenset(),
         apart: bool = False,
     ) -> None:
-        super().__init__(module, margins, scalars)
-        self.laned, self.rings, self.apart = laned, rings, apart
+        super().__init__(module, margins, scalars, laned, rings)
+        self.apart = apart
         self.cuts: list[int] = []  # lines before which a launch ends
         self.parted: list[str] = []  # sums of which each block has its part
         self._before: list[Phase] = []
-        self._head: list[str] = []  # of the loop that ends at line number _end
-        self._end = -1
-        self._known: set[str] = set()
+        self._open = _Open()  # what further statements may go on in
+        self.tiled = False  # whether there are products
         self._share = "0"  # of a sum that threads share
-
-    def placed(self, array: str, name: str, places: list[str]) -> str:
-        """An element of an array at its places."""
-        name += "".join(f"[{place}]" for place in places)
-        return f"{name}[0]" if array in self.laned else name
-
-    def _place(self, axis: Axis, place: str, offset: int) -> str:
-        text = super()._place(axis, place, offset)
-        around = axis.name in self.rings and offset and runs(place)
-        return f"{self.module.names(f'in~{axis.name}')}({text})" if around else text
 
     # --- who does what
 
@@ -108,24 +110,36 @@ class Threads(Loops):
         gone = self.scalars
         owners = {name: key for name, key in owners.items() if name not in gone}
         sets = frozenset(writes - gone)
-        return Phase(nest, parallel, serial, shared, owners, sets, shares)
+        found = Phase(nest, parallel, serial, shared, owners, sets, shares)
+        made = self._products(found) if serial and not shared else []
+        return found.of((parallel, bounds, shares, made[0].joint)) if made else found
+
+    def _products(self, phase: Phase) -> list[Product]:
+        """The products that the sums of a phase are, if they are large enough."""
+        sizes = self._sizes(phase.nest)
+        found = products(self._maps(phase.nest), phase.parallel, self.module.axes)
+        for one in found:
+            sides = (one.rows, one.columns, phase.serial)
+            if any(math.prod(sizes[i] for i in each) < LEAST for each in sides):
+                return []
+        self.tiled |= bool(found)
+        return found
+
+    def _maps(self, nest: Nest) -> list[Map]:
+        """The maps of a nest; what is gathered is added up in one."""
+        maps = [self.numbered(m) for m in nest.maps]
+        if not nest.gathered:
+            return maps
+        return [replace(maps[0], expr=sympy.Add(*(m.expr for m in maps)))]
 
     def of_all(self, name: str) -> bool:
         """Whether an array is the cotangent of what all samples share."""
         return name.endswith(BAR) and not self.module.array(name).per_sample
 
-    def _sizes(self, nest: Nest) -> dict[str, int]:
-        return {k: v for m in nest.maps for k, v in self.sizes(m).items()}
-
-    def _range(self, index: str, extent: int, gathered: str) -> tuple[int, int]:
-        axis = axis_of(index)
-        low = self.margins.get(axis, 0) - ghosts_of(index)
-        high = low + extent
-        if gathered:
-            axes = self.module.array(gathered).axes
-            ghosts = next((a.ghosts for a in axes if a.name == axis), 0)
-            low, high = low - ghosts, high + ghosts
-        return low, high
+    def _ranges(self, phase: Phase) -> dict[str, tuple[int, int]]:
+        sizes, nest = self._sizes(phase.nest), phase.nest
+        found = {i: self._range(i, sizes[i], nest.gathered) for i in nest.indices}
+        return {**found, SHARE: (0, phase.shares)}
 
     # --- pieces
 
@@ -140,8 +154,12 @@ class Threads(Loops):
                 empty = Nest((), [], fixed=True)
                 owners = dict.fromkeys(names)
                 phase = Phase(empty, (), (), False, owners, names)
-            if any(earlier.disturbs(phase) for earlier in self._before):
-                self._meet()
+            of_tiles = phase.of(self._open.tiles) if self._goes_on(phase) else phase
+            if self._disturbed(of_tiles):
+                if self._disturbed(phase):
+                    self._meet()
+            else:
+                phase = of_tiles
             self._before.append(phase)
             if isinstance(piece, Nest):
                 self._phase(phase)
@@ -153,7 +171,7 @@ class Threads(Loops):
     def _meet(self) -> None:
         if self.apart:
             self.cuts.append(len(self.lines))
-            self._end, self._said = -1, ""
+            self._open, self._said = _Open(), ""
         else:
             self.lines.append(f"{INDENT}team.meet();")
         self._before.clear()
@@ -165,38 +183,57 @@ class Threads(Loops):
         pairs = zip(starts, ends, strict=True)
         return [self.lines[a:b] for a, b in pairs if b > a]
 
-    def _say(self, maps: Iterable[Map]) -> None:
-        done = len(self.lines)
-        super()._say(maps)
-        for number in range(done, len(self.lines)):
-            text = self.lines[number].replace("# ", "// ", 1).replace("\\", "/")
-            self.lines[number] = text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
-
     def _phase(self, phase: Phase) -> None:
-        nest = phase.nest
-        maps = [self.numbered(m) for m in nest.maps]
-        self._say(maps)
-        self._known = set()
-        sizes = self._sizes(nest)
-        ranges = {i: self._range(i, sizes[i], nest.gathered) for i in nest.indices}
-        if nest.gathered:
-            maps = [replace(maps[0], expr=sympy.Add(*(m.expr for m in maps)))]
-        if not phase.serial:
-            done = len(self.lines)
-            indent, ends = self._strided(phase.parallel, ranges, INDENT)
-            head = self.lines[done:]
-            if head == self._head and done == self._end:  # go on in the same loop
-                self.lines[done - 1 :] = []
-            self._cells(maps, indent)
-            self.lines += ends
-            self._head, self._end = head, len(self.lines)
+        goes_on = phase.tiles == self._open.tiles and self._goes_on(phase)
+        maps, done = self._maps(phase.nest), len(self.lines)
+        ends = [self.lines.pop()] if goes_on else []
+        self._say([self.numbered(m) for m in phase.nest.maps])
+        if goes_on:
+            for number in range(done - 1, len(self.lines)):
+                self.lines[number] = f"{self._open.indent}{self.lines[number].strip()}"
+            self._cells(maps, self._open.indent)
+            self._close(ends)
             return
+        self._known = set()
+        ranges = self._ranges(phase)
+        if phase.tiles:
+            self._multiply(phase, ranges)
+        elif phase.serial:
+            self._sums(phase, maps, ranges)
+        else:
+            indent, ends = self._strided(phase.parallel, ranges, INDENT)
+            self._cells(maps, indent)
+            self._open = _Open(self._head(phase), indent)
+            self._close(ends)
+
+    def _close(self, ends: Sequence[str]) -> None:
+        """End a loop in which further statements may go on."""
+        self.lines += ends
+        self._open = self._open._replace(end=len(self.lines))
+
+    def _head(self, phase: Phase) -> list[str]:
+        """The head of a loop over the targets of a phase."""
+        ranges = self._ranges(phase)
+        return strided([(self.index(i), *ranges[i]) for i in phase.parallel], INDENT)
+
+    def _goes_on(self, phase: Phase) -> bool:
+        """Whether a phase may go on in the loop that was written last."""
+        at_end = self._open.end == len(self.lines) and not phase.serial
+        own = {self.module.names(f"{name}~here") for name in phase.writes}
+        return at_end and self._head(phase) == self._open.head and not own & self._known
+
+    def _disturbed(self, phase: Phase) -> bool:
+        return any(earlier.disturbs(phase) for earlier in self._before)
+
+    def _sums(
+        self, phase: Phase, maps: list[Map], ranges: Mapping[str, tuple[int, int]]
+    ) -> None:
+        """Sums that each thread adds up for its targets, or all threads share."""
         if phase.shared:
             indent, ends = self._serial(phase.parallel, ranges, INDENT)
         else:
             several = (SHARE,) if phase.shares > 1 else ()
             self._share = self.index(SHARE) if several else "0"
-            ranges[SHARE] = (0, phase.shares)
             indent, ends = self._strided((*several, *phase.parallel), ranges, INDENT)
         sums = [self.module.names(f"sum~{k + 1}") for k in range(len(maps))]
         for name, statement in zip(sums, maps, strict=True):
@@ -209,7 +246,7 @@ class Threads(Loops):
         for name, statement in zip(sums, maps, strict=True):
             self._assign(statement, inner, name)
         self.lines += inner_ends
-        started = {m.writes for m in nest.cleared}
+        started = {m.writes for m in phase.nest.cleared}
         parts: list[tuple[Map, str]] = []
         for name, statement in zip(sums, maps, strict=True):
             if phase.shared and self.apart and statement.writes not in self.laned:
@@ -222,6 +259,39 @@ class Threads(Loops):
         if parts:
             self._meet()
             self._add_parts(phase, parts, ranges, started)
+
+    def _multiply(self, phase: Phase, ranges: Mapping[str, tuple[int, int]]) -> None:
+        """Sums that are products, by tiles; their results are this thread's."""
+
+        def bounds(indices: Iterable[str]) -> list[tuple[str, int, int]]:
+            return [(self.index(i), *ranges[i]) for i in indices]
+
+        def returned(expr: sympy.Expr, indent: str) -> list[str]:
+            done, inline = len(self.lines), Reals(self.refer)
+            room = WIDTH - len(f"{indent}return ;")
+            value = inline(self._short(inline, expr, room, indent))
+            found, self.lines[done:] = self.lines[done:], []
+            return [*found, f"{indent}return {value};"]
+
+        cells = axis_of(phase.serial[-1]) in self.module.axes
+        own = phase.shares > 1
+        self._share = self.index(SHARE) if own else "0"
+        names = f" {self._share}" if own else "", self.index(WHICH)
+        parts = [str(phase.shares), "true"] if cells else []
+        started = {m.writes for m in phase.nest.cleared}
+        indent = INDENT * 3
+        for one in self._products(phase):
+            sides = (bounds(i) for i in (one.rows, one.columns, phase.serial))
+            rows, columns, terms = sides
+            self.lines += product_lines(
+                one, (rows, columns, terms), parts, names, returned
+            )
+            for number, statement in enumerate(one.maps):
+                chosen = f"if ({names[1]} == {number}) " if one.joint else ""
+                self._add_to(statement, "sum", indent + chosen, False, started)
+                started.discard(statement.writes)
+            self._open = _Open(self._head(phase), indent, tiles=phase.tiles)
+            self._close([f"{INDENT * 2}}});"])
 
     def _keep(self, statement: Map, total: str, indent: str) -> str:
         """Keep the sum of a block in its part, and return the name of the parts."""
@@ -287,94 +357,6 @@ class Threads(Loops):
             value, sign = f"larger({left}, {total})", "="
         head = f"{indent}if (team.lane == 0) " if shared else indent
         self.lines.append(f"{head}{left} {sign} {value};")
-
-    def _cells(self, maps: list[Map], indent: str) -> None:
-        """Statements at one cell, one after another."""
-        kept = self._read_again(maps)
-        for number, statement in enumerate(maps):
-            name = statement.writes
-            if name not in kept:
-                self._assign(statement, indent, None)
-                continue
-            self.here.pop(statement.target, None)
-            element = self.element(statement.target)
-            here = self.module.names(f"{name}~here")
-            self.here[statement.target] = here
-            if statement.accumulate and here not in self._known:
-                self.lines.append(f"{indent}real {here} = {element};")
-                self._known.add(here)
-            self._assign(statement, indent, None)
-            if not any(m.writes == name for m in maps[number + 1 :]):
-                self.lines.append(f"{indent}{element} = {here};")
-        self.here.clear()
-
-    def _assign(self, statement: Map, indent: str, total: str | None) -> None:
-        """One statement at one cell."""
-        left = total or self.element(statement.target)
-        inline = Reals(self.refer)
-        if statement.maximum:
-            room = WIDTH - len(indent) - len(f"{left} = larger({left}, );")
-            value = inline(self._short(inline, statement.expr, room, indent))
-            self.lines.append(f"{indent}{left} = larger({left}, {value});")
-            return
-        expr, sign = statement.expr, "="
-        if statement.accumulate or total:
-            minus = negative(expr)
-            expr, sign = (-expr, "-=") if minus else (expr, "+=")
-        name = left.partition("[")[0]
-        local = statement.writes in self.scalars or statement.target in self.here
-        kind = "real " if local and not total and name not in self._known else ""
-        self._known.add(name)
-        room = WIDTH - len(indent) - len(kind + left) - len(sign) - 3
-        value = inline(self._short(inline, expr, room, indent))
-        if len(value) <= room:
-            self.lines.append(f"{indent}{kind}{left} {sign} {value};")
-            return
-        self.lines.append(f"{indent}{kind}{left} {sign}")
-        self.lines.append(f"{indent}{INDENT}{value};")
-
-    def _short(
-        self, inline: Inline, expr: sympy.Expr, room: int, indent: str
-    ) -> sympy.Expr:
-        """An expression that fits into the line, its long parts computed before it."""
-        done = len(self.lines)
-        value = super()._short(inline, expr, room, indent + " " * len("real ;"))
-        for number in range(done, len(self.lines)):
-            self.lines[number] = f"{indent}real {self.lines[number].strip()};"
-        return value
-
-    # --- loops
-
-    def _strided(
-        self, indices: Sequence[str], ranges: Mapping[str, tuple[int, int]], indent: str
-    ) -> tuple[str, list[str]]:
-        """Open a loop over all values of indices, dealt out to the threads."""
-        named = [(self.index(i), *ranges[i]) for i in indices]
-        self.lines += strided(named, indent)
-        return indent + INDENT, [f"{indent}}}"]
-
-    def _serial(
-        self,
-        indices: Sequence[str],
-        ranges: Mapping[str, tuple[int, int]],
-        indent: str,
-        shares: int = 1,
-    ) -> tuple[str, list[str]]:
-        """Open loops that a thread runs alone, or shares with some others."""
-        ends: list[str] = []
-        if not indices:
-            self.lines.append(f"{indent}{{")
-            return indent + INDENT, [f"{indent}}}"]
-        for name in indices:
-            i, (low, high) = self.index(name), ranges[name]
-            loop = f"for (int {i} = {low}; {i} < {high}; {i}++) {{"
-            if shares > 1 and name == indices[0]:
-                start = f"{low} + {self.index(SHARE)}" if low else self.index(SHARE)
-                loop = f"for (int {i} = {start}; {i} < {high}; {i} += {shares}) {{"
-            self.lines.append(f"{indent}{loop}")
-            ends.insert(0, f"{indent}}}")
-            indent += INDENT
-        return indent, ends
 
     def _clear_ghosts(self, clear: Clear) -> None:
         """Leave zero where cotangents were, so that a gather may read there."""

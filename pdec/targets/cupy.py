@@ -35,6 +35,7 @@ from pdec.targets.compiled import Kernel
 from pdec.targets.layout import tuple_of
 from pdec.targets.names import Names
 from pdec.targets.records import STATES, TEAM, Functions, wrapped
+from pdec.targets.tiles import TILES
 from pdec.targets.transfers import copies
 
 if TYPE_CHECKING:
@@ -44,11 +45,15 @@ if TYPE_CHECKING:
 ON_CHIP, MANY_CELLS, MOST_THREADS = 160 * 1024, 4096, 512
 # these blocks: their threads, their cells of a field, and how many there are at most
 THREADS, CELLS_OF_BLOCK, MOST_BLOCKS = 256, 512, 256
+# half of what an int counts, as a field has two levels, less the threads of a sample
+MOST = 2**30 - 2**16
 # so many channels are multiplied by cuBLAS, with array operations around it
 WIDE = 64
 # what drives a sample that has a block of its own, and one that has several
-BLOCKS = ("cupy_driver", "cupy_blocks", "stepping")
-STEPS = ("cupy_driver", "cupy_steps", "stepping")
+BLOCKS = ("cupy/driver", "cupy/blocks", "stepping")
+STEPS = ("cupy/driver", "cupy/launches", "cupy/steps", "stepping")
+TOOLS = ("cupy/arrays", "cupy/tools")
+PRODUCTS = ("cupy/tiles",)  # besides, if there are products of channels
 
 # names of C++ and CUDA, and those of the functions that the printed ones call
 WORDS = frozenset(
@@ -74,7 +79,8 @@ WORDS = frozenset(
     INFINITY NAN signbit isnan isinf isfinite OF_ALL OF_ALL_DOT STATES PLACES VALUES
     MORE SUMS TOTALS LOSSES COUNT GIVEN ARGUMENTS SAMPLE FORWARD BACKWARD TANGENT OWN
     give give_read begin_tangent give_tangent clear take_back end_back join aim judge
-    score join_back
+    score join_back TILES ROOM multiply row column term sum least_power most_power
+    smaller_of steps_of CONSTANT
     """.split()
 )
 
@@ -104,13 +110,16 @@ def write(
     ]
     named = [f"_CUDA{f.name.upper()}" for f in functions]
     written = [_quoted(n, t) for n, t in zip(named, texts, strict=True)]
-    parts = ["_CUDA_SIZES", "_CUDA_TEAM", "_CUDA_RECORDS", *named, "_CUDA_COPIES"]
+    tiles = ["_CUDA_TILES"] if kernels.tiled else []
+    parts = ["_CUDA_SIZES", "_CUDA_TEAM", *tiles, "_CUDA_RECORDS", *named]
+    parts.append("_CUDA_COPIES")
     return Written(
         ["\n\n\n".join([*head, written[0]]), *written[1:]],
         [_quoted("_CUDA_COPIES", copies(kernels, along))],
         _tables(kernels, parts),
         f"kernels  {_why(kernels)}",
         STEPS if kernels.apart else BLOCKS,
+        (*TOOLS, *(PRODUCTS if kernels.tiled else ())),
     )
 
 
@@ -243,6 +252,7 @@ def _team(kernels: Functions) -> str:
             f"// {_why(kernels)}",
             f"#define THREADS {kernels.threads}",
             f"#define BLOCKS {kernels.blocks}",
+            f"#define TILES {TILES if kernels.tiled else 0}",
         ]
     )
 
@@ -280,7 +290,9 @@ def _tables(kernels: Functions, parts: Sequence[str]) -> list[str]:
     lines.append("# totals in parts, of each thread or each block of a sample")
     lines += _tuple("_LANED", laned)
     lines.append("# threads of a block, and blocks that work on one sample")
-    return [*lines, f"_THREADS = {kernels.threads}", f"_BLOCKS = {kernels.blocks}"]
+    lines += [f"_THREADS = {kernels.threads}", f"_BLOCKS = {kernels.blocks}"]
+    lines.append("# numbers that tiles of products take in the chip")
+    return [*lines, f"_TILES = {TILES if kernels.tiled else 0}"]
 
 
 def _launches(kernels: Functions) -> list[str]:
@@ -298,7 +310,20 @@ def _tuple(name: str, items: Sequence[str]) -> list[str]:
 
 def covers(derivation: Derivation) -> bool:
     """Whether there are kernels for a model."""
-    return not derivation.jacobians and _channels(derivation) < WIDE
+    return not _lacking(derivation)
+
+
+def _lacking(derivation: Derivation) -> str:
+    """Why there are no kernels for a model, or nothing."""
+    if derivation.jacobians:
+        return "its steps solve equations"
+    if (channels := _channels(derivation)) >= WIDE:
+        return f"it multiplies {channels} channels, with cuBLAS"
+    largest = max(
+        math.prod(a.size + 6 * a.ghosts for a in array.axes if a.name != BATCH)
+        for array in derivation.program.arrays.values()
+    )
+    return f"it has arrays of over {MOST:,} numbers" if largest > MOST else ""
 
 
 def _channels(derivation: Derivation) -> int:
@@ -326,9 +351,7 @@ def write_arrays(
         for text in written.functions
     ]
     texts = [text.replace("cp.vecdot(", "_row_dots(") for text in texts]  # none there
-    why = "as asked" if covers(derivation) else "its steps solve equations"
-    if not derivation.jacobians and not covers(derivation):
-        why = f"it multiplies {_channels(derivation)} channels, with cuBLAS"
+    why = _lacking(derivation) or "as asked"
     return written._replace(
         functions=texts, remark=f"arrays   {why}: array operations of CuPy, no kernels"
     )
@@ -340,8 +363,8 @@ ARRAYS = Target(
     name="cupy",
     doc="array operations of CuPy",
     write=write_arrays,
-    driver=("tiles", "numpy_driver", "pattern", "implicit"),
-    tools=("cupy_arrays",),
+    driver=("numpy/tiles", "numpy/driver", "stepping", "pattern", "numpy/implicit"),
+    tools=("cupy/arrays",),
     arrange=numpy.arrange,
 )
 
@@ -351,7 +374,7 @@ PLUGINS = (
         doc="CUDA C by way of CuPy: all steps in one launch, if a sample fits a chip",
         write=write,
         driver=tuple(dict.fromkeys((*BLOCKS, *STEPS))),
-        tools=("cupy_arrays", "cupy_tools"),
+        tools=(*TOOLS, *PRODUCTS),
         needs="cupy",
         covers=covers,
         arrays=ARRAYS,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 WIDTH = 88
 INDENT = "    "
 
@@ -65,6 +67,18 @@ def comment(text: str, indent: str = INDENT) -> str:
     """A comment line, cut to the width of the page."""
     line = f"{indent}# {text}"
     return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
+
+
+def table(
+    head: str, entries: Mapping[str, object], indent: str = "", tail: str = ""
+) -> list[str]:
+    """``head{"name": value, …}tail`` in one line, or one entry a line."""
+    items = [f'"{name}": {value}' for name, value in entries.items()]
+    line = f"{indent}{head}{{{', '.join(items)}}}{tail}"
+    if len(line) <= WIDTH:
+        return [line]
+    rows = [f"{indent}{INDENT}{item}," for item in items]
+    return [f"{indent}{head}{{", *rows, f"{indent}}}{tail}"]
 
 
 def section(title: str) -> str:

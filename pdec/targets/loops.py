@@ -62,8 +62,8 @@ class Loops(Body):
     ) -> None:
         """Loops over all rows, or those of a member of a team that ``meets``.
 
-        ``apart`` is whether sums over all rows are kept apart for each of them; ``far``
-        are arrays that were set long ago, and are no longer in the cache.
+        ``apart``: sums over all rows are kept apart for each of them; ``far``: arrays
+        that were set long ago, and are no longer in the cache.
         """
         super().__init__(module)
         self.beside, self.rows, self.far = beside, rows, set(far)
@@ -239,9 +239,8 @@ class Loops(Body):
 
     def _ask_ahead(self, maps: list[Map], indent: str) -> None:
         """Have rows of what is far brought nearer, some rows before they are read."""
-        for access in [a for m in maps for a in accesses(m.expr)]:
-            if access.array not in self.far:
-                continue
+        found = {a.array: a for m in maps for a in accesses(m.expr)}
+        for access in [found[name] for name in found if name in self.far]:
             self.far.remove(access.array)
             axes = self.module.array(access.array).axes
             *before, row, _ = [
@@ -249,9 +248,8 @@ class Loops(Body):
                 for axis, (place, _) in zip(axes, access.index, strict=True)
                 if axis.name != BATCH
             ]
-            within = f"[{', '.join(before)}]" if before else ""
-            rows = f"{self.local(access.array)}{within}, {row} + {ROWS_AHEAD}"
-            self.lines.append(f"{indent}_ask_for({rows})")
+            part = self.local(access.array) + (f"[{', '.join(before)}]" if before else "")
+            self.lines.append(f"{indent}_ask_for({part}, {row} + {ROWS_AHEAD})")
 
     def _shared(self, maps: list[Map], inner: str, indent: str) -> dict[int, str]:
         """Load what samples share before a loop over them; name what they add to."""

@@ -1,7 +1,7 @@
 """The Numba target: functions on one sample, compiled, that run all its steps in cache.
 
 For one sample, the way forward and back through all steps is one call of compiled code
-(``runtime/numba_driver.py``), whose states stay in the cache of a core:
+(``runtime/numba/driver.py``), whose states stay in the cache of a core:
 
     for x in range(3, 131):                              # cell 0 is at place 3
         Z = Z_m1[x] * z[x - 1] + Z_0[x] * z[x] + Z_p1[x] * z[x + 1] - b[x]
@@ -178,14 +178,14 @@ PLUGINS = (
         driver=(
             "threads",
             "pattern",
-            "numba_buffers",
-            "numba_teams",
-            "numba_implicit",
-            "numba_samples",
+            "numba/buffers",
+            "numba/teams",
+            "numba/implicit",
+            "numba/samples",
             "stepping",
-            "numba_driver",
+            "numba/driver",
         ),
-        tools=("host", "numba_tools", "numba_meeting"),
+        tools=("host", "numba/tools", "numba/meeting"),
         needs="numba",
     ),
 )

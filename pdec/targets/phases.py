@@ -18,6 +18,8 @@ from pdec.forms.statements import Array
 from pdec.targets.layout import INDENT, WIDTH
 from pdec.targets.nests import Nest, Piece
 
+Bounds = Sequence[tuple[str, int, int]]  # names of indices, from where to where
+
 
 class Phase(NamedTuple):
     """Maps over the same targets, and who works on them.
@@ -35,6 +37,12 @@ class Phase(NamedTuple):
     owners: dict[str, object]
     writes: frozenset[str]
     shares: int = 1
+    tiles: tuple[object, ...] = ()  # whose results the threads have, if of a product
+
+    def of(self, tiles: tuple[object, ...]) -> Phase:
+        """The same, by the threads that have the results of a product."""
+        mine: dict[str, object] = {n: key and tiles for n, key in self.owners.items()}
+        return self._replace(owners=mine, tiles=tiles)
 
     def disturbs(self, other: Phase) -> bool:
         """Whether the threads must meet between this phase and another one."""
@@ -71,7 +79,7 @@ def phases(pieces: Iterable[Piece], arrays: Mapping[str, Array]) -> list[Piece]:
     return found
 
 
-def strided(indices: Sequence[tuple[str, int, int]], indent: str) -> list[str]:
+def strided(indices: Bounds, indent: str) -> list[str]:
     """The head of a loop over (name, low, high), dealt out to the threads."""
     if not indices:
         return [f"{indent}if (team.lane == 0) {{"]
@@ -79,17 +87,22 @@ def strided(indices: Sequence[tuple[str, int, int]], indent: str) -> list[str]:
         ((i, low, high),) = indices
         start = f"{low} + team.lane" if low else "team.lane"
         return [f"{indent}for (int {i} = {start}; {i} < {high}; {i} += LANES) {{"]
-    lengths = [high - low for _, low, high in indices]
-    total = " * ".join(map(str, lengths))
+    total = " * ".join(str(high - low) for _, low, high in indices)
     lines = [f"{indent}for (int at = team.lane; at < {total}; at += LANES) {{"]
+    return [*lines, *decoded(indices, "at", indent + INDENT)]
+
+
+def decoded(indices: Bounds, name: str, indent: str) -> list[str]:
+    """What several indices are where their number among all is known."""
+    lengths = [high - low for _, low, high in indices]
     parts = []
     for number, (i, low, _) in enumerate(indices):
         behind = math.prod(lengths[number + 1 :])
-        value = f"at / {behind}" if behind > 1 else "at"
+        value = f"{name} / {behind}" if behind > 1 else name
         if number:
             value += f" % {lengths[number]}"
         parts.append(f"{i} = {low} + {value}" if low else f"{i} = {value}")
-    line = f"{indent}{INDENT}const int {', '.join(parts)};"
+    line = f"{indent}const int {', '.join(parts)};"
     if len(line) <= WIDTH:
-        return [*lines, line]
-    return [*lines, *(f"{indent}{INDENT}const int {part};" for part in parts)]
+        return [line]
+    return [f"{indent}const int {part};" for part in parts]

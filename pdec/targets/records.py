@@ -44,6 +44,7 @@ class Functions(Kernels):
     rings: frozenset[str] = frozenset()  # axes without ghost cells
     parted: list[str] = field(default_factory=list)  # sums with a part of each block
     launches: dict[str, int] = field(default_factory=dict)  # of each function
+    tiled: bool = False  # whether products of channels are among them
 
     @property
     def apart(self) -> bool:
@@ -76,6 +77,7 @@ class Functions(Kernels):
             body.add_all(pieces)
             bodies.append(body)
             self.parted += [n for n in body.parted if n not in self.parted]
+            self.tiled |= body.tiled
         self.touched = {name for body in bodies for name in body.touched}
         self.used = {mark: self._used(mark, list(bodies)) for mark in VALUES}
         return [self._text(k, b) for k, b in zip(listed, bodies, strict=True)]

@@ -26,6 +26,7 @@ import sympy
 from pdec.forms.functions import Maximum, Minimum, Select, Step, softplus
 from pdec.forms.statements import Array, Ghost, Map, Role, Statement
 from pdec.forms.symbolic import BATCH, TIME, Access, Equal, IndexValue, accesses
+from pdec.targets.layout import table
 from pdec.targets.views import running_indices
 
 if TYPE_CHECKING:
@@ -180,9 +181,9 @@ class Line:
         copies = {name: self._copied(name) for name in sorted(self.copies)}
         return [
             "# lines of a tile's arrays: from the first cell to the last, so far off",
-            *_table("_LINES: dict[str, tuple[str, slice]]", lines),
+            *table("_LINES: dict[str, tuple[str, slice]] = ", lines),
             "# coefficients that are repeated for lines: beside which array, as what",
-            *_table("_REPEATED: dict[str, tuple[str, tuple[int, ...]]]", copies),
+            *table("_REPEATED: dict[str, tuple[str, tuple[int, ...]]] = ", copies),
         ]
 
     def _copied(self, name: str) -> str:
@@ -212,11 +213,6 @@ class Line:
             if left := axes[:-1] if whole else axes:
                 found[name] = left
         return found
-
-
-def _table(head: str, entries: Mapping[str, str]) -> list[str]:
-    rows = [f'    "{name}": {value},' for name, value in entries.items()]
-    return [f"{head} = {{", *rows, "}"] if rows else [f"{head} = {{}}"]
 
 
 def _finite(expr: sympy.Expr) -> bool:

@@ -1,6 +1,6 @@
 """Steps that are solved for, in compiled code: cells in vectors, calls of the solver.
 
-The solver (``runtime/numba_implicit.py``) knows the unknowns of a sample and their
+The solver (``runtime/numba/implicit.py``) knows the unknowns of a sample and their
 residual as vectors, cell after cell:
 
     unknowns = v[-1][0][0]

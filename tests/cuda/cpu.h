@@ -64,6 +64,7 @@ static void run(
     const unsigned count = (last - first) * threads;
     const size_t room = 1 << 17;
     static char *stacks[1 << 14];
+    if (count > 1 << 14) abort();  // more threads at a time than this can do
     Thread *all = (Thread *)calloc(count, sizeof(Thread));
     unsigned *turn = (unsigned *)malloc(count * sizeof(unsigned));
     for (unsigned k = 0; k < count; k++) {

@@ -19,6 +19,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -70,6 +71,7 @@ _FUNCTIONS = {
     "zeros_like": "dtype order subok shape",
 }
 float32, float64, uint8 = np.float32, np.float64, np.uint8
+__version__ = "of these tests"
 
 
 class ndarray(NDArrayOperatorsMixin):
@@ -253,12 +255,14 @@ linalg = SimpleNamespace(solve=_solve, pinv=_like_numpy("pinv", np.linalg))
 
 
 class _Event:
-    def __init__(self, **options: Any) -> None: ...
-    def record(self) -> None: ...
+    def record(self) -> None:
+        self.time = time.perf_counter()
 
 
 class _Device:
     id = 0
+
+    def synchronize(self) -> None: ...
 
     @property
     def attributes(self) -> dict[str, int]:
@@ -267,6 +271,10 @@ class _Device:
 
 class OutOfMemoryError(MemoryError):
     """CuPy's own."""
+
+
+class CUDARuntimeError(RuntimeError):
+    """An error of the driver: "cudaErrorMemoryAllocation: out of memory"."""
 
 
 class _Stream:
@@ -284,7 +292,14 @@ class _Stream:
     def __exit__(self, *error: Any) -> None:
         _Stream.current = self._before
 
-    def wait_event(self, event: _Event) -> None: ...
+    @property
+    def ptr(self) -> int:
+        return 0 if self is _null else id(self)
+
+    def synchronize(self) -> None: ...
+
+    def is_capturing(self) -> bool:
+        return self.captured is not None
 
     def begin_capture(self) -> None:
         self.captured = []
@@ -293,6 +308,9 @@ class _Stream:
         captured, self.captured = self.captured, None
         assert captured is not None
         return _Graph(captured)
+
+
+_null = _Stream()
 
 
 class _Graph:
@@ -308,10 +326,15 @@ class _Graph:
 cuda = SimpleNamespace(
     Device=_Device,
     Event=_Event,
+    get_elapsed_time=lambda start, end: 1e3 * (end.time - start.time),
     Stream=_Stream,
-    get_current_stream=lambda: _Stream.current or _Stream(),
+    get_current_stream=lambda: _Stream.current or _null,
     memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
-    runtime=SimpleNamespace(getDeviceCount=lambda: 1),
+    runtime=SimpleNamespace(
+        getDeviceCount=lambda: 1,
+        getDeviceProperties=lambda number: {"name": b"a CPU"},
+        CUDARuntimeError=CUDARuntimeError,
+    ),
 )
 
 # --- kernels --------------------------------------------------------------------------

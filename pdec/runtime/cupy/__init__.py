@@ -1,0 +1,1 @@
+"""What runs the steps of the CuPy target: kernels, or array operations."""

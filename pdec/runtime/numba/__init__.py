@@ -1,0 +1,1 @@
+"""What runs the steps of the Numba target: compiled loops on a few samples."""

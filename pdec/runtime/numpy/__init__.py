@@ -1,0 +1,1 @@
+"""What runs the steps of the NumPy target: tiles of samples."""
