@@ -112,13 +112,14 @@ import warnings
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numba
 import numpy as np
+from llvmlite import ir
 from numba.extending import overload
 from numpy.typing import DTypeLike, NDArray
 from scipy.linalg import get_lapack_funcs
@@ -144,16 +145,14 @@ def imports(text: str) -> str:
 
 def _explained(text: str) -> str:
     """Say how to install what Python users need not have, where it is missing."""
-    for package in ("numba",):
-        needed = f"this module needs {package}: pip install {package}"
-        own = re.findall(rf"^(?:import|from) {package}\b.*\n", text, re.MULTILINE)
-        for line in own:
-            text = text.replace(line, "")
-        if own:
-            text += f"""
+    own = re.findall(r"^(?:import|from) (?:numba|llvmlite)\b.*\n", text, re.MULTILINE)
+    for line in own:
+        text = text.replace(line, "")
+    if own:
+        text += f"""
 try:
 {"".join(f"    {line}" for line in own)}except ModuleNotFoundError as error:
-    raise ModuleNotFoundError("{needed}") from error
+    raise ModuleNotFoundError("this module needs numba: pip install numba") from error
 """
     return text
 

@@ -27,6 +27,7 @@ from pdec.runtime.numba.buffers import (
     _as_tuple,
     _backward_buffers,
     _Buffers,
+    _cells_of,
     _forward_buffers,
     _inputs_of,
     _like_fields,
@@ -177,6 +178,7 @@ def _together(run: _Run) -> int:
     return _TOGETHER if fits and run.batch >= _SLOTS * _TOGETHER else 1
 
 
+@functools.cache
 def _moves(slots: int) -> Array:
     """Return the way there and back, a step a row: (n, here, there, whether back).
 
@@ -244,33 +246,33 @@ def _sum_up(
     out, slots, together = _like_fields(run), _kept(run, slots), _together(run)
     z, c, moves = _state_of(run.z0), _shared(run, together), _moves(slots)
     z_bar, x_totals = tuple(out.values()), tuple(np.zeros(x.shape) for x in given[0])
-    totals = {name: np.zeros(shape) for name, shape in _SHARED.items()}
+    total = _zero_sums()
 
     def work(rows: slice, buffers: _Buffers) -> Any:
-        c_bar = tuple(
-            kept if name in _C_SUMMED else np.zeros_like(kept)
-            for name, kept in zip(_C_BAR, buffers.c_more, strict=True)
-        )
         sums = _zero_sums()
+        both = list(zip(_C_BAR, buffers.c_more, sums, strict=True))
+        c_bar = tuple(own if name in _C_SUMMED else s for name, own, s in both)
+        summed = tuple(s for name, _, s in both if name in _C_SUMMED)
         x_bar = tuple(t if len(t) > 1 else np.zeros_like(t) for t in x_totals)
-        space, found = (buffers.v, c_bar, buffers.v_more), (sums, z_bar, x_bar)
+        space, found = (buffers.v, c_bar, buffers.v_more), (summed, z_bar, x_bar)
 
         def some(first: int, last: int, c: Any) -> None:
             samples(first, last, moves, z, given, c, space, found)
 
         _in_team(run, rows, _slot_size(run, together), c, some)
-        return c_bar, sums, x_bar
+        return sums, x_bar
 
     def fold(partial: Any) -> None:
-        c_bar, sums, x_bar = partial
-        _add_sums(totals, c_bar, sums)
-        for total, part in zip(x_totals, x_bar, strict=True):
-            if part is not total:
-                total += part
+        sums, x_bar = partial
+        _add_sums(total, sums)
+        for whole, part in zip(x_totals, x_bar, strict=True):
+            if part is not whole:
+                whole += part
 
     buffers = functools.partial(_backward_buffers, run, slots + 2, loss_bar, together)
     _over_samples(run, buffers, work, fold, together)
-    return _finish(run, totals, out, x_totals, loss_bar)
+    totals = {name: np.zeros(shape) for name, shape in _SHARED.items()}
+    return _finish(run, totals | _cells_of(total), out, x_totals, loss_bar)
 
 
 def _finish(
