@@ -29,7 +29,6 @@ import os
 import re
 import statistics
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -42,8 +41,7 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
 
 import numpy as np
-from peers import jax_of, torch_of
-from speed import load
+from peers import jax_of, load, torch_of
 from workloads import Point, Workload, all_of, channels, point
 
 Run = Callable[[], tuple[float, Any]]
@@ -275,9 +273,8 @@ def variants(
     workload: Workload, torch_compile: bool, report: Report
 ) -> tuple[dict[str, Run], tuple[float, Any], Point, Any]:
     """Return the variants, what NumPy gives, where, and our module."""
-    with tempfile.TemporaryDirectory() as folder:
-        ours, theirs = (load(workload, target, folder) for target in ("cupy", "numpy"))
-        plain = load(workload, "cupy", folder, arrays=True)
+    ours, theirs = (load(workload, target) for target in ("cupy", "numpy"))
+    plain = load(workload, "cupy", arrays=True)
     at = point(workload, theirs)
     expected = theirs.value_and_grad(at.p, **at.arguments, check="off")
     p, given = ours._handed_out((at.p, at.arguments))

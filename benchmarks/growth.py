@@ -15,7 +15,6 @@ import gc
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,8 +23,6 @@ from typing import Any
 import peers
 import workloads
 from tables import table
-
-import pdec
 
 DEPTHS = (16, 64, 256, 1024)
 VARIANTS = ("pdec numba", "pdec numpy", "JAX scan", "JAX checkpoint", "PyTorch")
@@ -86,10 +83,7 @@ def main() -> None:
 
 def _peer(variant: str, workload: workloads.Workload) -> peers.Peer:
     target = "numba" if variant == "pdec numba" else "numpy"
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "B6.npde"
-        file.write_text(workload.text, "utf-8")
-        module = pdec.load(file, target=target)
+    module = peers.load(workload, target)
     at = workloads.point(workload, module)
     if variant == "pdec numba":  # what it compiles is kept, and is no part of a run
         one = {n: {k: a[:1] for k, a in v.items()} for n, v in at.arguments.items()}

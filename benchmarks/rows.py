@@ -11,13 +11,11 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
 import peers
 import workloads
-from speed import load, seconds
 from tables import table
 
 THREADS = "1", "2"
@@ -26,8 +24,7 @@ THREADS = "1", "2"
 def measure(side: int, steps: int, rounds: int) -> list[list[str]]:
     """The rows of the table for planes with so many cells a side."""
     workload = workloads.plane(f"P{side}", cells=side, batch=1, steps=steps)
-    with tempfile.TemporaryDirectory() as folder:
-        module = load(workload, "numba", folder)
+    module = peers.load(workload, "numba")
     peer = peers.ours(module, workloads.point(workload, module))
     rows = []
     for what, run in (("gradient", peer.gradient), ("forward", peer.forward)):
@@ -37,7 +34,7 @@ def measure(side: int, steps: int, rounds: int) -> list[list[str]]:
         for _ in range(rounds):
             for threads, taken in times.items():
                 os.environ["PDEC_NUM_THREADS"] = threads
-                taken.append(seconds(run, peer))
+                taken.append(peers.seconds(run, peer))
         one, two = (statistics.median(taken) for taken in times.values())
         numbers = [f"{1e3 * one:.2f}", f"{1e3 * two:.2f}", f"{one / two:.2f} ×"]
         rows.append([f"{side} × {side}", what, *numbers])

@@ -3,7 +3,8 @@
     python benchmarks/speed.py [B1 B1d B2 B3 B4 B5 B6 B7 ceilings] [--rounds 7]
 
 All variants of a workload are checked to give the same loss and gradients, then timed
-in turn in one process; the tables show medians, and ratios to the fastest peer.  B6 is
+in turn, each in a process of its own that stands still out of its turn (turns.py); the
+tables show medians, and ratios to the fastest peer.  B6 is
 B1 at several depths, time and peak memory, and B7 the time from a model's text to its
 first gradient: their runs have processes of their own (growth.py, first.py).  What the
 machine can do at most is in ceilings.py.  The tables go to the screen and, as they
@@ -33,83 +34,41 @@ import first
 import growth
 import numpy as np
 import peers
+import turns
 import workloads
-from peers import Peer
 from tables import table, write
-from workloads import Point, Workload
-
-import pdec
+from workloads import Workload
 
 TIMED = ("B1", "B1d", "B2", "B3", "B4", "B5")
 TARGETS = ("numba", "numpy")
 OURS = tuple(f"pdec {target}" for target in TARGETS)
-REST = 0.02  # seconds between runs: pools that spin for more work come to rest
 
 
-def load(workload: Workload, target: str, folder: str, *, arrays: bool = False) -> Any:
-    """Compile a workload's text, and import the module."""
-    file = Path(folder) / f"{workload.name}.npde"
-    file.write_text(workload.text, "utf-8")
-    return pdec.load(file, target=target, arrays=arrays)
-
-
-def variants(
-    workload: Workload, *, compiled: bool, targets: Sequence[str]
-) -> dict[str, Peer]:
+def labels(workload: Workload, *, compiled: bool, targets: Sequence[str]) -> list[str]:
     """Everything that computes a workload here, by what the tables call it."""
-    with tempfile.TemporaryDirectory() as folder:
-        modules = {target: load(workload, target, folder) for target in targets}
-        reference = modules.get("numpy") or load(workload, "numpy", folder)
-    at = workloads.point(workload, reference)
-    found = {f"pdec {name}": peers.ours(each, at) for name, each in modules.items()}
-    found["JAX scan"] = peers.jax_of(workload, at, again=False)
-    found["JAX checkpoint"] = peers.jax_of(workload, at, again=True)
+    found = [f"pdec {target}" for target in targets]
+    found += ["JAX scan", "JAX checkpoint"]
     if find_spec("torch"):
-        found["PyTorch"] = torch_at_its_best(workload, at, compiled=False)
-        if compiled:
-            found["torch.compile"] = torch_at_its_best(workload, at, compiled=True)
+        found += ["PyTorch", *(["torch.compile"] if compiled else [])]
     if workload.name in ("B1", "B1d"):
-        found["NumPy"] = peers.numpy_line(workload, at)
+        found.append("NumPy")
     if workload.name == "B1":
-        found["C"] = peers.c_of(workload, at, reference)
+        found.append("C")
     return found
 
 
-def torch_at_its_best(workload: Workload, at: Point, *, compiled: bool) -> Peer:
-    """PyTorch on one core or on all, whichever is faster; compiled, on all."""
-    cores = len(os.sched_getaffinity(0))
-    if compiled:
-        return peers.torch_of(workload, at, compiled=True, threads=cores)
-    tried = []
-    for threads in sorted({1, cores}):
-        peer = peers.torch_of(workload, at, compiled=False, threads=threads)
-        seconds(peer.gradient, peer)  # what is done once
-        runs = [seconds(peer.gradient, peer) for _ in range(2)]
-        tried.append((min(runs), threads, peer))
-    return min(tried)[2]
-
-
-def seconds(run: Any, peer: Peer) -> float:
-    peer.prepare()
-    begin = time.perf_counter()
-    run()
-    return time.perf_counter() - begin
-
-
-def check(found: dict[str, Peer], workload: Workload) -> None:
+def check(results: dict[str, tuple[float, Any]], workload: Workload) -> None:
     """Exit where a variant has another loss or other gradients than the last of pdec's.
 
     The tolerance is relative to the largest number of a gradient, or to a hundredth of
     the largest of all.
     """
-    loss, grads = [p for n, p in found.items() if n in OURS][-1].gradient()
+    loss, grads = [result for label, result in results.items() if label in OURS][-1]
     largest = max(float(np.abs(g).max()) for g in grads.values())
-    for label, peer in found.items():
-        peer.prepare()
-        value, other = peer.gradient()
-        errors = {"loss": (abs(float(value) - loss), abs(loss))}
+    for label, (value, other) in results.items():
+        errors = {"loss": (abs(value - loss), abs(loss))}
         for key, grad in grads.items():
-            error = float(np.abs(np.asarray(other[key]) - grad).max())
+            error = float(np.abs(other[key] - grad).max())
             errors[key] = error, max(float(np.abs(grad).max()), 1e-2 * largest)
         for key, (error, size) in errors.items():
             if not error <= workload.tolerance * size:
@@ -120,24 +79,23 @@ def measure(
     workload: Workload,
     *,
     rounds: int,
+    quick: bool = False,
     compiled: bool = False,
     targets: Sequence[str] = TARGETS,
 ) -> dict[str, Any]:
     """Check, then time in turn; seconds of every run, by what and by variant."""
-    found = variants(workload, compiled=compiled, targets=targets)
-    check(found, workload)
-    runs = {"gradient": {label: peer.gradient for label, peer in found.items()}}
+    at = workloads.point(workload, peers.load(workload, "numpy"))
+    listed = labels(workload, compiled=compiled, targets=targets)
+    times: dict[str, dict[str, list[float]]] = {"gradient": {}}
     if workload.name in ("B1", "B2"):
-        runs["forward"] = {n: p.forward for n, p in found.items() if p.forward}
-    times: dict[str, dict[str, list[float]]] = {}
-    for what, functions in runs.items():
-        times[what] = {label: [] for label in functions}
-        for again in range(rounds + 1):
-            for label, run in functions.items():
-                time.sleep(REST)
-                taken = seconds(run, found[label])
-                if again:  # the first brings everything back into the caches
-                    times[what][label].append(taken)
+        times["forward"] = {}
+    with turns.started(listed, workload.name, at, quick=quick) as found:
+        check({each.label: each.ask("result") for each in found}, workload)
+        for what, taken in times.items():
+            able = [each for each in found if what in each.ask("ready")]
+            for _ in range(rounds):
+                for each in able:
+                    taken.setdefault(each.label, []).append(each.ask(what))
     return {"title": workload.title, "times": times}
 
 
@@ -263,6 +221,7 @@ def run(chosen: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
             results[name] = measure(
                 known[name],
                 rounds=options.rounds,
+                quick=options.quick,
                 compiled=compiled,
                 targets=options.targets,
             )

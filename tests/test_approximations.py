@@ -88,7 +88,7 @@ import numpy as np
 from collections.abc import Callable
 from typing import Any
 from numba.extending import overload
-{paste("numba/tools", {"accurate"} if accurate else set())}
+{paste("numba/tools", {"exp", "softplus", "tanh", *["accurate"] * accurate})}
 
 def loop(s, out):
     real = s.dtype.type

@@ -417,10 +417,14 @@ def huge(module: ModuleType) -> Any:
 
 def test_errstate_reaches_the_threads(two_threads: Any) -> None:
     given = case(two_threads, 8)
-    step, seen = two_threads._step, []
+    step, seen = two_threads._step, {}
+    both = threading.Barrier(2)
 
     def spying(*arguments: Any) -> None:
-        seen.append((np.geterr()["over"], threading.current_thread()))
+        thread = threading.current_thread()
+        if thread not in seen:
+            seen[thread] = np.geterr()["over"]
+            both.wait(20)
         step(*arguments)
 
     two_threads._step = spying
@@ -429,8 +433,8 @@ def test_errstate_reaches_the_threads(two_threads: Any) -> None:
             gradients(two_threads, given)
     finally:
         two_threads._step = step
-    assert {over for over, _ in seen} == {"raise"}
-    assert threading.main_thread() not in {thread for _, thread in seen}
+    assert list(seen.values()) == ["raise", "raise"]
+    assert threading.main_thread() in seen
 
 
 def test_ctrl_c_calls_the_rest_off(two_threads: Any) -> None:
@@ -474,6 +478,23 @@ def test_few_sums_are_held_at_a_time(two_threads: Any) -> None:
     finally:
         two_threads._zero_sums = make
     assert 2 <= most[0] <= 2 + 3  # all tiles' and, of two threads, those at hand
+
+
+def test_the_first_tile_that_fails_is_the_one_that_is_reported(
+    two_threads: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, both = case(two_threads, 8), threading.Barrier(2)
+
+    def failing(*given: Any) -> Any:
+        (rows,) = (each for each in given if isinstance(each, slice))
+        both.wait(20)  # two threads, and the later tile fails first
+        if rows.start == 0:
+            threading.Event().wait(0.1)
+        raise ArithmeticError(f"tile {rows.start}")
+
+    monkeypatch.setattr(two_threads, "_begin", failing)
+    with pytest.raises(ArithmeticError, match="tile 0"):
+        gradients(two_threads, given)
 
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "many", "1.5"])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 import json
+import multiprocessing
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 
 
@@ -54,20 +54,28 @@ def test_all_of_it(bench: ModuleType, tmp_path: Path) -> None:
     assert found["B7"]["pdec numba"]["warm"] > 0
 
 
-def test_a_peer_that_is_wrong_is_not_timed(
-    bench: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    good = bench.peers.jax_of
-
-    def wrong(*args: Any, **kwargs: Any) -> Any:
-        peer = good(*args, **kwargs)
-
-        def gradient() -> Any:
-            value, grads = peer.gradient()
-            return value, grads | {"b": 1.01 * np.asarray(grads["b"])}
-
-        return bench.peers.Peer(gradient, peer.forward)
-
-    monkeypatch.setattr(bench.peers, "jax_of", wrong)
+def test_a_peer_that_is_wrong_is_not_timed(bench: ModuleType) -> None:
+    workload = bench.workloads.all_of(quick=True)["B1"]
+    at = bench.workloads.point(workload, bench.peers.load(workload, "numpy"))
+    names = ["pdec numpy", "JAX scan"]
+    with bench.turns.started(names, "B1", at, quick=True) as found:
+        results = {each.label: each.ask("result") for each in found}
+    bench.check(results, workload)
+    loss, grads = results["JAX scan"]
+    results["JAX scan"] = loss, grads | {"b": 1.01 * grads["b"]}
     with pytest.raises(SystemExit, match="B1: JAX scan differs in b"):
-        run(bench, tmp_path, "B1", "--targets", "numpy")
+        bench.check(results, workload)
+
+
+def test_a_variant_that_fails_ends_the_bench_and_leaves_no_process(
+    bench: ModuleType,
+) -> None:
+    workload = bench.workloads.all_of(quick=True)["B1"]
+    at = bench.workloads.point(workload, bench.peers.load(workload, "numpy"))
+    names = ["pdec numpy", "no such variant"]
+    with (
+        pytest.raises(SystemExit, match="no such variant ended before it answered"),
+        bench.turns.started(names, "B1", at, quick=True),
+    ):
+        pass
+    assert not multiprocessing.active_children()

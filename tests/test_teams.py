@@ -78,6 +78,7 @@ def modules(
 
 
 SLOW = {"periodic", "stages"}
+ASKED = {"periodic": "z", "walls": "z", "stages": "u", "channels": "z[i0]"}
 
 
 @pytest.mark.parametrize(
@@ -87,6 +88,10 @@ SLOW = {"periodic", "stages"}
 def test_rows_shared_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = modules(name, monkeypatch)
     assert ours._ROWS[0] > 0 and "_meet(" in inspect.getsource(ours._step.py_func)
+    asked = f"_ask_for({ASKED[name]}, x + 6)"  # of each state once, on the way back
+    assert inspect.getsource(ours._step_vjp.py_func).count("_ask_for(") == 1
+    assert inspect.getsource(ours._step_vjp.py_func).count(asked) == 1
+    assert "_ask_for(" not in inspect.getsource(ours._step.py_func)
     seen, member = [], ours._member
     monkeypatch.setattr(ours, "_member", lambda *a: seen.append(a) or member(*a))
     at, found = point_of(theirs, 1, 2), {}

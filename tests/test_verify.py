@@ -12,7 +12,7 @@ import pytest
 
 from pdec.cli import main
 from pdec.pipeline import Compilation, compile_source, module_of
-from pdec.source import from_text
+from pdec.source import from_text, read
 from pdec.verification import verify
 from pdec.verification.convergence import Measured
 from pdec.verification.manufactured import Unsuitable, manufacture
@@ -152,6 +152,24 @@ def test_checks_of_bits_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     assert verify._checkpoints(module, "numpy", point).status == "FAILED"
     bad = broken(MODEL, "np.subtract(1.0, ", "np.subtract(1.0000001, ")
     assert verify._complex_step(bad, made.derivation.model, point).status == "FAILED"
+
+
+def test_fields_that_differ_in_channels() -> None:
+    """All but the orders of convergence, which are said not to be measured."""
+    model = Path(__file__).parent / "models/channels.npde"
+    rows = verify.verify(read(model), ["numpy"], {}, lambda what: None)
+    left = {row.note for row in rows if row.status == "not tested"}
+    assert left == {"its fields differ in channels"}
+    assert {row.status for row in rows} == {"ok", "not tested"}
+
+
+def test_the_order_with_sums_over_channels() -> None:
+    text = MODEL.replace("field z", "dim d = 2\nfield z[d]").replace(
+        " b(x)", " b[d](x)"
+    )
+    text = text.replace("- b +", "- b + 0.2 z dot(z, z) +").replace("y(x)", "y[d](x)")
+    rows = verify.verify(from_text(text, "m.npde"), ["numpy"], {}, lambda what: None)
+    assert {row.status for row in rows if "order" in row.check} == {"ok"}
 
 
 def test_what_has_no_smooth_solution_is_said() -> None:

@@ -195,9 +195,8 @@ class _Judge:
             h = h if rates.ndim == 3 or np.ndim(h) == 0 else np.ravel(h)[:, None]
             size = self.module._factor_size(modes, rates, h)
             slow = h * rates.real
-            excess = np.log(np.maximum(size, 1e-300)) - np.maximum(slow, 0.0)
             axes = tuple(range(1, rates.ndim))
-            growth.append(excess.max(axis=axes))
+            growth.append(self.module._excess(size, slow).max(axis=axes))
             own.append(slow.max(axis=axes))
         return np.max(growth, axis=0), np.max(own, axis=0)
 

@@ -10,7 +10,8 @@ every model (``runtime/``).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 from pdec import runtime
 from pdec.contracts import Target
@@ -61,6 +62,7 @@ def emit(
     if written.driver:
         before, after = runtime.files(written.tools, written.driver)
     mathematics = [*written.functions, *written.others]
+    features |= called(mathematics)
     pieces = [
         *(runtime.paste(file, features) for file in before),
         constants(derivation, names),
@@ -93,6 +95,12 @@ def features_of(derivation: Derivation) -> set[str]:
         "at_risk": bool(derivation.program.at_risk),
     }
     return {name for name, holds in present.items() if holds}
+
+
+def called(texts: Sequence[str]) -> set[str]:
+    """Features for the functions of ``numba/tools.py`` that the mathematics calls."""
+    found = set(re.findall(r"\b_(exp|softplus|tanh)\(", "\n".join(texts)))
+    return found | {"exp"} if "softplus" in found else found
 
 
 def summarise(derivation: Derivation) -> str:

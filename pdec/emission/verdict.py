@@ -40,6 +40,7 @@ def features(derivation: Derivation) -> dict[str, bool]:
         and form.scheme.effective is not None
         and len(model.axes) == 1
     )
+    ranged = form.layer is not None and all(map(math.isfinite, form.slopes))
     return {
         "layer": form.layer is not None,
         "channels": form.channels,
@@ -59,6 +60,7 @@ def features(derivation: Derivation) -> dict[str, bool]:
         and all(axis.periodic for axis in model.axes.values())
         and not set().union(*map(indices_of, form.stencil.values())),
         "moments": bool(_moments(derivation)),
+        "ranged": ranged,
         "sampled": not form.proven,
         "steady": scheme_of(model).steady,
         "timed": form.timed,

@@ -30,8 +30,9 @@ from importlib import resources
 # "closed" (layer, "effective", in 1-D), "three" (of three points);
 # "moments" (whose stencil is linear in parameters that share one domain);
 # "steady" (a fixed point is sought, nothing is stepped);
+# "ranged" (a layer whose f' has a range that is finite);
 # "sampled" (a range of slopes that is not proven); "timed" (its linearisation
-# is another one in each step)
+# is another one in each step); "exp", "softplus", "tanh": what compiled functions call
 FEATURES = (
     "accelerated",
     "accurate",
@@ -45,6 +46,7 @@ FEATURES = (
     "decays",
     "effective",
     "every",
+    "exp",
     "explicit",
     "implicit",
     "initial",
@@ -55,10 +57,13 @@ FEATURES = (
     "moments",
     "penalty",
     "quick",
+    "ranged",
     "readout",
     "rows",
     "sampled",
+    "softplus",
     "steady",
+    "tanh",
     "three",
     "timed",
     "walls",
@@ -107,13 +112,14 @@ import warnings
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numba
 import numpy as np
+from llvmlite import ir
 from numba.extending import overload
 from numpy.typing import DTypeLike, NDArray
 from scipy.linalg import get_lapack_funcs
@@ -139,16 +145,14 @@ def imports(text: str) -> str:
 
 def _explained(text: str) -> str:
     """Say how to install what Python users need not have, where it is missing."""
-    for package in ("numba",):
-        needed = f"this module needs {package}: pip install {package}"
-        own = re.findall(rf"^(?:import|from) {package}\b.*\n", text, re.MULTILINE)
-        for line in own:
-            text = text.replace(line, "")
-        if own:
-            text += f"""
+    own = re.findall(r"^(?:import|from) (?:numba|llvmlite)\b.*\n", text, re.MULTILINE)
+    for line in own:
+        text = text.replace(line, "")
+    if own:
+        text += f"""
 try:
 {"".join(f"    {line}" for line in own)}except ModuleNotFoundError as error:
-    raise ModuleNotFoundError("{needed}") from error
+    raise ModuleNotFoundError("this module needs numba: pip install numba") from error
 """
     return text
 

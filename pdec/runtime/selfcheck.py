@@ -355,9 +355,11 @@ def _tangent_along(point: _Point, v: _Point) -> Arrays:
     return _by_name(zT_dot, MODEL.fields, "zT_dot")
 
 
-def _pulled(point: _Point, rng: np.random.Generator) -> tuple[Arrays, _Point]:
+def _pulled(
+    point: _Point, rng: np.random.Generator, **options: Any
+) -> tuple[Arrays, _Point]:
     """Return a random cotangent of the final state, and what it is pulled back to."""
-    zT, pullback = vjp(**_arguments(point), wrt=_ENTRIES)
+    zT, pullback = vjp(**_arguments(point), wrt=_ENTRIES, **options)
     final = _by_name(zT, MODEL.fields, "zT")
     w = {name: rng.standard_normal(z.shape) for name, z in final.items()}
     return w, _joined(dict(zip(_ENTRIES, pullback(_handed_out(w)), strict=True)))

@@ -6,9 +6,10 @@ import contextlib
 import contextvars
 import functools
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pdec.runtime.generated import MODEL
@@ -29,39 +30,57 @@ def _each_tile(
 ) -> None:
     """Call work(rows, space) for each tile of a size, and fold(its result) in order.
 
-    A thread at work has a space of its own, and only as many results wait to be folded.
-    An exception, Ctrl-C too, calls off the tiles that have not begun.
+    The caller's thread is one of those at work, which have a space of their own each;
+    only as many results wait to be folded. An exception, Ctrl-C too, calls off the
+    tiles that have not begun.
     """
     tiles = [slice(a, min(a + size, batch)) for a in range(0, batch, size)]
-    most = _thread_count()
-    threads = min(most, len(tiles))
-    free = [space() for _ in range(threads)]
-
-    def task(rows: slice) -> Any:
-        own = free.pop()
-        try:
-            return work(rows, own)
-        finally:
-            free.append(own)
-
+    threads = min(_thread_count(), len(tiles))
+    left, turn, folded = deque(enumerate(tiles)), threading.Condition(), 0
     receive = fold or (lambda result: None)
-    if threads == 1:
-        for rows in tiles:
-            receive(task(rows))
-        return
-    pool = _pool(os.getpid(), most)
-    waiting: deque[Future[Any]] = deque()
+    results: dict[int, Any] = {}
+    failed: dict[int, Exception] = {}
+
+    def serve(own: Any) -> None:
+        nonlocal folded
+        while True:
+            with turn:
+                while left and left[0][0] > folded + threads:
+                    turn.wait()
+                if not left:
+                    return
+                number, rows = left.popleft()
+            try:
+                result = work(rows, own)
+                with turn:
+                    results[number] = result
+                    while folded in results:
+                        receive(results.pop(folded))
+                        folded += 1
+                    turn.notify_all()
+            except Exception as error:
+                failed[number] = error
+                call_off()
+
+    def call_off() -> None:
+        with turn:
+            left.clear()
+            turn.notify_all()
+
+    others = []
+    for _ in range(threads - 1):
+        context = contextvars.copy_context()  # has the caller's np.errstate
+        pool = _pool(os.getpid(), _thread_count())
+        others.append(pool.submit(context.run, serve, space()))
     try:
-        for rows in tiles:
-            context = contextvars.copy_context()  # has the caller's np.errstate
-            waiting.append(pool.submit(context.run, task, rows))
-            if len(waiting) > threads:
-                receive(waiting.popleft().result())
-        while waiting:
-            receive(waiting.popleft().result())
+        serve(space())
     finally:
-        for future in waiting:
-            future.cancel()
+        call_off()
+        for other in others:
+            if not other.cancel():
+                other.result()
+    if failed:
+        raise failed[min(failed)]
 
 
 # what the last call of each family worked on: new memory is filled with zeros by the

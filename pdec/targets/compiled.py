@@ -128,6 +128,7 @@ class Kernels:
                 rows,
                 apart=apart,
                 meets=(self.meets or {}).get(name),
+                far=self.of(Role.STATE) if apart and name == TOGETHER[-1] else (),
             )
             body.add_all(pieces)
             bodies.append(body)

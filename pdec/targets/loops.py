@@ -35,6 +35,8 @@ from pdec.targets.numbers import Numbers
 from pdec.targets.shared import shortened
 from pdec.targets.vectors import Copy, call_lines, copy_lines
 
+ROWS_AHEAD = 6  # what is far is asked for so many rows before it is read
+
 
 def _row(statement: Map, index: str, by: int) -> Map:
     """A statement for the row that lies behind that of an index."""
@@ -56,13 +58,15 @@ class Loops(Body):
         *,
         apart: bool = False,
         meets: Collection[int] | None = None,
+        far: Collection[str] = (),
     ) -> None:
         """Loops over all rows, or those of a member of a team that ``meets``.
 
-        ``apart`` is whether sums over all rows are kept apart for each of them.
+        ``apart``: sums over all rows are kept apart for each of them; ``far``: arrays
+        that were set long ago, and are no longer in the cache.
         """
         super().__init__(module)
-        self.beside, self.rows = beside, rows
+        self.beside, self.rows, self.far = beside, rows, set(far)
         self.apart, self.meets, self.at = apart, meets, "0"
         self.margins = margins
         self.scalars = scalars
@@ -214,6 +218,7 @@ class Loops(Body):
         indent = self._owned(INDENT, self.row_of(nest))
         for name, bounds in self._loops(nest, sizes, rows, bool(sums)):
             if name == inner:
+                self._ask_ahead(maps, indent)
                 for number, total in sums.items():
                     start = "-np.inf" if maps[number].maximum else "0.0"
                     self.lines.append(f"{indent}{total} = real({start})")
@@ -231,6 +236,20 @@ class Loops(Body):
                 self._deposit(maps[number], total, less)
         for number, total in totals.items():
             self._deposit(maps[number], total, INDENT)
+
+    def _ask_ahead(self, maps: list[Map], indent: str) -> None:
+        """Have rows of what is far brought nearer, some rows before they are read."""
+        found = {a.array: a for m in maps for a in accesses(m.expr)}
+        for access in [found[name] for name in found if name in self.far]:
+            self.far.remove(access.array)
+            axes = self.module.array(access.array).axes
+            *before, row, _ = [
+                self._place(axis, place, 0)
+                for axis, (place, _) in zip(axes, access.index, strict=True)
+                if axis.name != BATCH
+            ]
+            part = self.local(access.array) + f"[{', '.join(before)}]" * bool(before)
+            self.lines.append(f"{indent}_ask_for({part}, {row} + {ROWS_AHEAD})")
 
     def _shared(self, maps: list[Map], inner: str, indent: str) -> dict[int, str]:
         """Load what samples share before a loop over them; name what they add to."""

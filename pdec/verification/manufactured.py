@@ -64,6 +64,8 @@ def manufacture(model: Model, pace: float) -> Manufactured:
 
     Loss, readouts and the initial state are left out.  Raises ``Unsuitable``.
     """
+    if len({field.shape for field in model.fields.values() if field.shape}) > 1:
+        raise Unsuitable("its fields differ in channels")
     given = {name: _given(v, model) for name, v in _arrays(model).items()}
     solution: dict[str, sympy.Expr] = {}
     walls = dict(model.boundaries)
@@ -300,6 +302,22 @@ class _Continuous:
             return value
         if not expr.args:
             return expr
+        if isinstance(expr, Contraction):
+            inner, index = self._value(expr.args[0]), str(expr.args[1])
+            if any(index in access.places for access in accesses(inner)):
+                return Contraction(inner, expr.args[1])
+            # no array is left that knows how many terms there are
+            arrays = self.model.variables
+            size = next(
+                axis.size
+                for access in accesses(expr.args[0])
+                for axis, name in zip(
+                    arrays[access.array].array.axes, access.places, strict=True
+                )
+                if name == index
+            )
+            places = [{IndexValue(index): sympy.Integer(k)} for k in range(size)]
+            return sympy.Add(*(inner.xreplace(place) for place in places))
         return expr.func(*(self._value(argument) for argument in expr.args))
 
     def _element(self, access: Access) -> sympy.Expr:

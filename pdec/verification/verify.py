@@ -31,7 +31,7 @@ from pdec.source import Source
 from pdec.verification.convergence import TOLERANCE, Measured, in_space, in_time
 from pdec.verification.manufactured import Unsuitable
 
-Point = dict[str, Any]
+Point = dict[tuple[str, str], Any]
 Progress = Callable[[str], None]
 
 _BATCH = (
@@ -130,17 +130,12 @@ def _complex_step(module: ModuleType, model: Model, point: Point) -> Row:
     if hasattr(module, "_solve"):
         return Row("numpy", name, None, note="a step is solved for by iteration")
     rng = np.random.default_rng(2)
-    v = module._random_direction(module._scales(point, rng), rng)
+    v = module._random(module._scales(point, rng), point, rng)
     Jv = module._flat(module._tangent_along(point, v))
-    moved = {
-        entry: {n: x + 1j * _TINY * v[entry][n] for n, x in arrays.items()}
-        for entry, arrays in point.items()
-    }
-    c = moved["params"]
+    moved = {key: x + 1j * _TINY * v[key] for key, x in point.items()}
+    c, z0, inputs = (module._of(moved, entry) for entry in ("params", "z0", "inputs"))
     module._coefficients(c)
-    batch = module._batch(point)
-    z0, inputs = moved.get("z0", {}), moved.get("inputs", {})
-    run = module._Run(np.dtype(complex), batch, c, z0, inputs)
+    run = module._Run(np.dtype(complex), _batch(point), c, z0, inputs)
     exact = module._flat(module._final_state(run)).imag / _TINY
     size = float(np.linalg.norm(Jv))
     error = float(np.linalg.norm(exact - Jv)) / (size or 1.0)
@@ -223,7 +218,7 @@ def _gradients(module: ModuleType, point: Point, **options: Any) -> Any:
     rng = np.random.default_rng(3)
     arguments, entries = module._arguments(point), module._ENTRIES
     if hasattr(module, "value_and_grad"):
-        batch = module._batch(point)
+        batch = _batch(point)
         targets = module.MODEL.targets.items()
         y = {name: module._random_target(t, batch, rng) for name, t in targets}
         y = module._handed_out(y)
@@ -231,13 +226,13 @@ def _gradients(module: ModuleType, point: Point, **options: Any) -> Any:
             **arguments, y=y, wrt=entries, check="off", **options
         )
     else:
-        zT, pullback = module.vjp(**arguments, wrt=entries, **options)
-        state = module._by_name(module._on_host(zT), module.MODEL.fields, "zT")
-        pulled = pullback(module._handed_out(module._random_like(state, rng)))
-        found = dict(zip(entries, pulled, strict=True))
-    found = module._on_host(found)
-    parts = [module._by_entry(found[entry], entry) for entry in entries]
-    return np.concatenate([x.ravel() for part in parts for x in part.values()])
+        return module._flat(module._pulled(point, rng, **options)[1])
+    return module._flat(module._joined(found))
+
+
+def _batch(point: Point) -> int:
+    """The samples of a point."""
+    return next((len(x) for (entry, _), x in point.items() if entry != "params"), 1)
 
 
 def _repeated(point: Point, batch: int) -> Point:
@@ -248,12 +243,7 @@ def _repeated(point: Point, batch: int) -> Point:
         factors = 1.0 + 0.1 * rng.standard_normal((batch, *x.shape[1:]))
         return x[:1] * factors
 
-    samples = {
-        entry: {name: spread(x) for name, x in arrays.items()}
-        for entry, arrays in point.items()
-        if entry != "params"
-    }
-    return {"params": point["params"], **samples}
+    return {key: x if key[0] == "params" else spread(x) for key, x in point.items()}
 
 
 def _difference(a: Any, b: Any) -> float:

@@ -114,21 +114,46 @@ def _shared(run: _Run, together: int = 1) -> tuple[Any, ...]:
     return (*_with_margins(run.c, _C, run.dtype), *team, (0,) * together)
 
 
+# sums that are used up, for those of the next samples: fresh memory takes long
+_ADDED: list[_Tuple] = []
+_ADDED_BYTES = 1 << 26
+
+
 def _zero_sums() -> _Tuple:
-    """Return what the sums of each sample are added to."""
-    return tuple(np.zeros(_C_BAR[name]) for name in _C_SUMMED)
+    """Return what a tile of samples adds up, in float64 and within margins."""
+    try:
+        sums = _ADDED.pop()
+    except IndexError:
+        return tuple(_zeros_of(shape, np.float64) for shape in _C_BAR.values())
+    for each in sums:
+        each[...] = 0.0
+    return sums
 
 
-def _add_sums(total: Arrays, c_bar: _Tuple, sums: _Tuple) -> None:
-    """Add the sums over a tile to those over the batch, by name."""
-    added = dict(zip(_C_SUMMED, sums, strict=True))
-    for name, value in zip(_C_BAR, c_bar, strict=True):
-        whole, places = added.get(name, value), _C_PLACES[name]
+def _add_sums(total: _Tuple, sums: _Tuple) -> None:
+    """Add the sums over a tile to those over the batch."""
+    for whole, part in zip(total, sums, strict=True):
+        whole += part
+    _keep(sums)
+
+
+def _keep(sums: _Tuple) -> None:
+    if sum(each.nbytes for each in sums) * len(_ADDED) < _ADDED_BYTES:
+        _ADDED.append(sums)
+
+
+def _cells_of(sums: _Tuple) -> Arrays:
+    """Return sums by name, without their margins."""
+    found = {}
+    for name, whole in zip(_C_BAR, sums, strict=True):
+        places = _C_PLACES[name]
         # [feature: rows]
         if whole.ndim > len(places):  # kept apart for each row
             whole = whole.sum(axis=0)
         # [end]
-        total[name] += whole[places]
+        found[name] = whole[places].copy()
+    _keep(sums)
+    return found
 
 
 def _as_tuple(arrays: Arrays) -> _Tuple:

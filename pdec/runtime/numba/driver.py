@@ -27,6 +27,7 @@ from pdec.runtime.numba.buffers import (
     _as_tuple,
     _backward_buffers,
     _Buffers,
+    _cells_of,
     _forward_buffers,
     _inputs_of,
     _like_fields,
@@ -177,6 +178,7 @@ def _together(run: _Run) -> int:
     return _TOGETHER if fits and run.batch >= _SLOTS * _TOGETHER else 1
 
 
+@functools.cache
 def _moves(slots: int) -> Array:
     """Return the way there and back, a step a row: (n, here, there, whether back).
 
@@ -197,34 +199,8 @@ def _moves(slots: int) -> Array:
 
 def _pull_back(run: _Run, zT_bar: Arrays, slots: int) -> dict[str, Any]:
     """Return the cotangents of all that is read, from that of the final state."""
-    slots = _kept(run, slots)
-    seeds, moves = _as_tuple(zT_bar), _moves(slots)
-
-    def sweep(rows: slice, z: Any, x: Any, c: Any, space: _Buffers, out: Any) -> None:
-        sums, z_bar, x_bar = out
-        v, v_bar, c_bar = space.v, space.v_more, space.c_more
-
-        def some(first: int, last: int, c: Any) -> None:
-            _pull_samples(
-                first,
-                last,
-                moves,
-                MODEL.steps,
-                z,
-                x,
-                seeds,
-                c,
-                v,
-                c_bar,
-                v_bar,
-                sums,
-                z_bar,
-                x_bar,
-            )
-
-        _in_team(run, rows, _slot_size(run, len(c[-1])), c, some)
-
-    return _sum_up(run, sweep, slots, 0.0)
+    given = _inputs_of(run.inputs), _as_tuple(zT_bar), MODEL.steps
+    return _sum_up(run, _pull_samples, given, slots, 0.0)
 
 
 # [feature: loss]
@@ -255,69 +231,48 @@ def _loss_gradients(
     run: _Run, targets: Arrays, slots: int
 ) -> tuple[Array, dict[str, Any]]:
     """Return the loss of each sample, (batch,), and the gradients of the mean loss."""
-    slots = _kept(run, slots)
     losses = np.empty((run.batch, len(_SNAPSHOTS)))
-    y, moves, every = _targets_of(targets), _moves(slots), _SNAPSHOTS.step
-
-    def sweep(rows: slice, z: Any, x: Any, c: Any, space: _Buffers, out: Any) -> None:
-        sums, z_bar, x_bar = out
-        v, v_bar, c_bar = space.v, space.v_more, space.c_more
-
-        def some(first: int, last: int, c: Any) -> None:
-            _differentiate_samples(
-                first,
-                last,
-                moves,
-                every,
-                z,
-                x,
-                y,
-                c,
-                v,
-                c_bar,
-                v_bar,
-                sums,
-                losses,
-                z_bar,
-                x_bar,
-            )
-
-        _in_team(run, rows, _slot_size(run, len(c[-1])), c, some)
-
-    grads = _sum_up(run, sweep, slots, 1.0 / losses.size)
+    x, y = _inputs_of(run.inputs), _targets_of(targets)
+    given = x, y, _SNAPSHOTS.step, losses
+    grads = _sum_up(run, _differentiate_samples, given, slots, 1.0 / losses.size)
     return np.asarray(np.mean(losses, axis=1)), grads
 
 
 # [end]
-def _sum_up(run: _Run, sweep: Any, slots: int, loss_bar: float) -> dict[str, Any]:
+def _sum_up(
+    run: _Run, samples: Any, given: tuple[Any, ...], slots: int, loss_bar: float
+) -> dict[str, Any]:
     """Take all samples there and back, and add up the cotangents of what they share."""
-    out = _like_fields(run)
-    together = _together(run)
-    z, x, c = _state_of(run.z0), _inputs_of(run.inputs), _shared(run, together)
-    z_bar, x_totals = tuple(out.values()), tuple(np.zeros(each.shape) for each in x)
-    totals = {name: np.zeros(shape) for name, shape in _SHARED.items()}
+    out, slots, together = _like_fields(run), _kept(run, slots), _together(run)
+    z, c, moves = _state_of(run.z0), _shared(run, together), _moves(slots)
+    z_bar, x_totals = tuple(out.values()), tuple(np.zeros(x.shape) for x in given[0])
+    total = _zero_sums()
 
-    def work(rows: slice, space: _Buffers) -> Any:
-        c_bar = tuple(
-            kept if name in _C_SUMMED else np.zeros_like(kept)
-            for name, kept in zip(_C_BAR, space.c_more, strict=True)
-        )
+    def work(rows: slice, buffers: _Buffers) -> Any:
         sums = _zero_sums()
+        both = list(zip(_C_BAR, buffers.c_more, sums, strict=True))
+        c_bar = tuple(own if name in _C_SUMMED else s for name, own, s in both)
+        summed = tuple(s for name, _, s in both if name in _C_SUMMED)
         x_bar = tuple(t if len(t) > 1 else np.zeros_like(t) for t in x_totals)
-        own = _Buffers(space.v, space.v_more, c_bar)
-        sweep(rows, z, x, c, own, (sums, z_bar, x_bar))
-        return c_bar, sums, x_bar
+        space, found = (buffers.v, c_bar, buffers.v_more), (summed, z_bar, x_bar)
+
+        def some(first: int, last: int, c: Any) -> None:
+            samples(first, last, moves, z, given, c, space, found)
+
+        _in_team(run, rows, _slot_size(run, together), c, some)
+        return sums, x_bar
 
     def fold(partial: Any) -> None:
-        c_bar, sums, x_bar = partial
-        _add_sums(totals, c_bar, sums)
-        for total, part in zip(x_totals, x_bar, strict=True):
-            if part is not total:
-                total += part
+        sums, x_bar = partial
+        _add_sums(total, sums)
+        for whole, part in zip(x_totals, x_bar, strict=True):
+            if part is not whole:
+                whole += part
 
     buffers = functools.partial(_backward_buffers, run, slots + 2, loss_bar, together)
     _over_samples(run, buffers, work, fold, together)
-    return _finish(run, totals, out, x_totals, loss_bar)
+    totals = {name: np.zeros(shape) for name, shape in _SHARED.items()}
+    return _finish(run, totals | _cells_of(total), out, x_totals, loss_bar)
 
 
 def _finish(

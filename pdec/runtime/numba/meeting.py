@@ -1,4 +1,4 @@
-"""Where the threads meet that have rows of a sample each: compiled, without a lock."""
+"""For large samples, compiled: where the threads meet that have rows of one each."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import numba
+from llvmlite import ir
 
 from pdec.runtime.numba.tools import _compiled
 
@@ -49,6 +50,37 @@ def _meet(member: Any, counter: Any) -> None:
         if waited > 2000:
             waited = 0
             _let_others_run()
+
+
+# --- states on the way back ----------------------------------------------------------
+
+# They left the second cache since they were kept. The processor sees that they are read
+# in a row, but not beyond a page of memory, which has a few rows: it is told.
+
+
+@numba.extending.intrinsic
+def _ask(typing: Any, array: Any, place: Any) -> Any:
+    """Have an element brought into the cache while other work goes on."""
+
+    def write(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, given[0]).data
+        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
+        address = builder.bitcast(builder.gep(data, given[1:]), pointer)
+        reading, soon, numbers = number(0), number(3), number(1)
+        builder.call(prefetch, [address, reading, soon, numbers])
+        return context.get_dummy_value()
+
+    return numba.void(array, numba.int64), write
+
+
+@_compiled
+def _ask_for(array: Any, row: Any) -> None:
+    """Have a row of an array brought into the cache, line by line."""
+    width = array.shape[1]
+    for place in range(row * width, (row + 1) * width, 64 // array.itemsize):
+        _ask(array, place)
 
 
 # [end]

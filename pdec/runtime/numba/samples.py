@@ -141,29 +141,36 @@ def _judge_samples(
 
 
 # [end]
+# What goes there and back has: given, the inputs and what cotangents begin with; space,
+# the values, the cotangents of what all share, and those of values; out, the sums and
+# the cotangents of states and inputs.
+
+
+@_inlined
+def _end_all(first: int, last: int, c: Any, space: Any, out: Any) -> None:
+    """Take the cotangents out of samples that took their steps together."""
+    _, c_bar, v_bar = space
+    sums, z_bar, x_bar = out
+    _wait(c)
+    if _leads(c):
+        for k in range(min(len(c[-1]), last - first)):
+            # [feature: initial]
+            _initial_vjp(0, 0, 0, _ROW * k, c, space[0], c_bar, v_bar)
+            # [end]
+            _give_cotangents(first + k, _ROW * k, v_bar, z_bar, x_bar)
+        _add_up(c_bar, sums)
+
+
 @_entry
 def _pull_samples(
-    first: int,
-    last: int,
-    moves: Any,
-    steps: int,
-    z: Any,
-    x: Any,
-    zT_bar: Any,
-    c: Any,
-    v: Any,
-    c_bar: Any,
-    v_bar: Any,
-    sums: Any,
-    z_bar: Any,
-    x_bar: Any,
+    first: int, last: int, moves: Any, z: Any, given: Any, c: Any, space: Any, out: Any
 ) -> None:
     """Take samples there, and cotangents of their final states back."""
+    (x, zT_bar, steps), (v, c_bar, v_bar) = given, space
     for s in range(first, last, len(c[-1])):
-        together = range(min(len(c[-1]), last - s))
         if _leads(c):
             _begin_all(s, last, z, x, c, v, v_bar)
-            for k in together:
+            for k in range(min(len(c[-1]), last - s)):
                 _take_state(s + k, steps % 2, _ROW * k, zT_bar, v_bar)
         for m in range(len(moves)):
             n, here, there, back = moves[m, 0], moves[m, 1], moves[m, 2], moves[m, 3]
@@ -171,38 +178,17 @@ def _pull_samples(
                 _step_vjp(n, here, there, c, v, c_bar, v_bar)
             else:
                 _step(n, here, there, c, v)
-        _wait(c)
-        if _leads(c):
-            for k in together:
-                # [feature: initial]
-                _initial_vjp(0, 0, 0, _ROW * k, c, v, c_bar, v_bar)
-                # [end]
-                _give_cotangents(s + k, _ROW * k, v_bar, z_bar, x_bar)
-            _add_up(c_bar, sums)
+        _end_all(s, last, c, space, out)
 
 
 # [feature: loss]
 @_entry
 def _differentiate_samples(
-    first: int,
-    last: int,
-    moves: Any,
-    every: int,
-    z: Any,
-    x: Any,
-    y: Any,
-    c: Any,
-    v: Any,
-    c_bar: Any,
-    v_bar: Any,
-    sums: Any,
-    losses: Any,
-    z_bar: Any,
-    x_bar: Any,
+    first: int, last: int, moves: Any, z: Any, given: Any, c: Any, space: Any, out: Any
 ) -> None:
     """Take samples there and back, with the loss after every so many steps."""
+    (x, y, every, losses), (v, c_bar, v_bar) = given, space
     for s in range(first, last, len(c[-1])):
-        together = range(min(len(c[-1]), last - s))
         if _leads(c):
             _begin_all(s, last, z, x, c, v, v_bar)
         for m in range(len(moves)):
@@ -214,7 +200,7 @@ def _differentiate_samples(
             if due:
                 _wait(c)
             if due and _leads(c):
-                for k in together:
+                for k in range(min(len(c[-1]), last - s)):
                     row = _ROW * k
                     _take_targets(s + k, number, y, v)
                     # [feature: every]
@@ -226,14 +212,7 @@ def _differentiate_samples(
                     # [end]
                     losses[s + k, number] = loss
             _step_vjp(n, here, there, c, v, c_bar, v_bar)
-        _wait(c)
-        if _leads(c):
-            for k in together:
-                # [feature: initial]
-                _initial_vjp(0, 0, 0, _ROW * k, c, v, c_bar, v_bar)
-                # [end]
-                _give_cotangents(s + k, _ROW * k, v_bar, z_bar, x_bar)
-            _add_up(c_bar, sums)
+        _end_all(s, last, c, space, out)
 
 
 # [end]

@@ -64,18 +64,23 @@ def _entry(function: Callable[..., Any]) -> Any:
 # The functions of the C library: nothing was to be approximated.
 
 
+# [feature: tanh]
 @_compiled
 def _tanh(x: Any) -> Any:
     """Hyperbolic tangent."""
     return np.tanh(x)
 
 
+# [end]
+# [feature: exp]
 @_compiled
 def _exp(x: Any) -> Any:
     """Exponential."""
     return np.exp(x)
 
 
+# [end]
+# [feature: softplus]
 @_compiled
 def _softplus(x: Any) -> Any:
     """log(1 + eˣ) without overflow."""
@@ -84,6 +89,7 @@ def _softplus(x: Any) -> Any:
     return np.log1p(np.exp(x))
 
 
+# [end]
 # [end]
 # [feature: not accurate]
 # With 2ⁿ the power of two nearest to eʸ, and r = y - n ln 2:
@@ -97,11 +103,14 @@ def _softplus(x: Any) -> Any:
 # third fewer operations; beyond, tanh is 1 within 4e-7; the quotient is less than 1.
 
 
+# [feature: tanh]
 def _tanh(x: Any) -> Any:
     """Hyperbolic tangent, within 1e-6 of it (float32) or 4 units in the last place."""
     return np.tanh(x)
 
 
+# [end]
+# [feature: exp]
 def _exp(x: Any) -> Any:
     """Exponential, within 1e-6 of it (float32) or 4 units in the last place.
 
@@ -111,15 +120,19 @@ def _exp(x: Any) -> Any:
     return np.exp(x)
 
 
+# [end]
+# [feature: softplus]
 def _softplus(x: Any) -> Any:
     """log(1 + eˣ) without overflow."""
     return np.logaddexp(0.0, x)
 
 
+# [end]
 # contraction alone: reordering would undo the reduction of y to r
 _EXACTLY: Any = {"fastmath": {"contract"}, "error_model": "numpy"}
 
 
+# [feature: tanh]
 @overload(_tanh, jit_options=_EXACTLY)
 def _overload_tanh(x: Any) -> Any:
     if x == numba.float32:
@@ -160,6 +173,8 @@ def _overload_tanh(x: Any) -> Any:
     return tanh_double
 
 
+# [end]
+# [feature: exp]
 @overload(_exp, jit_options=_EXACTLY)
 def _overload_exp(x: Any) -> Any:
     if x == numba.float32:
@@ -209,6 +224,8 @@ def _overload_exp(x: Any) -> Any:
     return exp_double
 
 
+# [end]
+# [feature: softplus]
 @overload(_softplus, jit_options=_EXACTLY)
 def _overload_softplus(x: Any) -> Any:
     zero = np.float32(0.0) if x == numba.float32 else np.float64(0.0)
@@ -219,4 +236,5 @@ def _overload_softplus(x: Any) -> Any:
     return softplus
 
 
+# [end]
 # [end]

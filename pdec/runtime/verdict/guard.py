@@ -22,25 +22,29 @@ from pdec.runtime.verdict.certificates import _as_matrices, _max_norm_step, _wal
 from pdec.runtime.verdict.judging import _inherited
 from pdec.runtime.verdict.linearised import _judged
 from pdec.runtime.verdict.powers import _perturbed
-from pdec.runtime.verdict.spectrum import _growth
+from pdec.runtime.verdict.spectrum import _angles, _excess, _growth
 from pdec.runtime.verdict.stability import Stability, stability
 from pdec.runtime.verdict.watch import _WATCH
 
 # --- a first look at a run -----------------------------------------------------------
 
 
+# [feature: ranged]
 def _judge_run(p: Arrays, run: _Run) -> Stability:
-    """Work the verdict out, at the largest sample where it depends on the state."""
+    """Work the verdict out."""
+    return stability(p)
+
+
+# [end]
+# [feature: not ranged]
+def _judge_run(p: Arrays, run: _Run) -> Stability:
+    """Work the verdict out, at the largest sample."""
     state, inputs = _handed_out(_judged_sample(run))
     return stability(p, state=state, inputs=inputs)
 
 
 def _judged_sample(run: _Run) -> tuple[State, Arrays | None]:
     """Return the state and the inputs of the largest sample, what the verdict needs."""
-    # [feature: layer]
-    if math.isfinite(sum(_SLOPES)):
-        return None, None
-    # [end]
     k = _largest_sample(run)
     chosen = {
         name: x[k] if x.ndim > len(MODEL.inputs[name].shape) else x
@@ -67,6 +71,7 @@ def _largest_sample(run: _Run) -> int:
     return int(np.argmax(total))
 
 
+# [end]
 def _suspect(p: Arrays, run: _Run) -> bool:
     """Tell whether the run may grow, as it was seen when last looked at."""
     # [feature: quick]
@@ -106,40 +111,37 @@ def _may_grow(run: _Run) -> bool:
     False is certain where a norm says so, else as good as a few frozen modes are, and a
     random perturbation of the largest sample.
     """
-    h, slope = float(_clock(run.c)[0]), 1.0
-    # [feature: layer]
-    if math.isfinite(sum(_SLOPES)):
-        stencil = _stencil(run.c)
-        walled = rows = _as_matrices(stencil)
-        # [feature: walls]
-        walled = _walled_rows(stencil)
-        # [end]
-        if h <= _inherited(_max_norm_step(walled, _SLOPES)):
-            return False
-        phases = _phases(tuple(rows), False)
-        some = slice(None, None, max(1, len(rows[next(iter(rows))]) // 64))  # cells
-        a = np.stack([a[some] for a in rows.values()], axis=-1)
-        modes = np.linalg.eigvals(np.moveaxis(a @ phases, -1, 0))
-        slope = max(_SLOPES, key=abs)
-        return _grows(modes, h) or bool(_perturbed(walled, slope, h))
+    h = float(_clock(run.c)[0])
+    # [feature: ranged]
+    stencil = _stencil(run.c)
+    walled = rows = _as_matrices(stencil)
+    # [feature: walls]
+    walled = _walled_rows(stencil)
     # [end]
+    if h <= _inherited(_max_norm_step(walled, _SLOPES)):
+        return False
+    phases = _phases(tuple(rows), False)
+    some = slice(None, None, max(1, len(rows[next(iter(rows))]) // 64))  # cells
+    a = np.stack([a[some] for a in rows.values()], axis=-1)
+    modes = np.linalg.eigvals(np.moveaxis(a @ phases, -1, 0))
+    return _grows(modes, h) or bool(_perturbed(walled, max(_SLOPES, key=abs), h))
+    # [end]
+    # [feature: not ranged]
     c = {name: a.astype(np.float64) for name, a in run.c.items()}
     found = _judged(c, *_judged_sample(run))
     # [feature: not matrix]
     if found.rigorous and h <= _inherited(_max_norm_step(found.walled, found.slopes)):
         return False
     # [end]
-    growth = _growth(found.modes, h)
-    if MODEL.steps * growth.excess > math.log(2.0):
+    if MODEL.steps * _growth(found.modes, h).excess > math.log(2.0):
         return True
-    # [feature: layer]
     slope = max(found.slopes, key=abs)
-    # [end]
     return found.times == 1 and bool(_perturbed(found.walled, slope, h))
+    # [end]
 
 
 # [end]
-# [feature: layer]
+# [feature: ranged]
 def _grows(symbol: Array, h: float) -> bool:
     """Tell whether |G| exceeds the growth of the equation by more than 2 in the run."""
     with np.errstate(all="ignore"):
@@ -148,8 +150,8 @@ def _grows(symbol: Array, h: float) -> bool:
             size = np.abs(_amplification(rates, h))
             if float(size.max()) <= 2.0 ** (1.0 / MODEL.steps):
                 continue
-            excess = np.log(size) - np.maximum(h * rates.real, 0.0)
-            if not MODEL.steps * float(excess.max()) <= math.log(2.0):
+            excess = float(_excess(size, h * rates.real).max())
+            if not MODEL.steps * excess <= math.log(2.0):
                 return True
     return False
 
@@ -157,11 +159,9 @@ def _grows(symbol: Array, h: float) -> bool:
 @functools.cache
 def _phases(places: tuple[tuple[int, ...], ...], exact: bool) -> Array:
     """Return e^{imθ}, (places, modes): half of the grid's modes, or a few of them."""
-    turns = [np.arange(n) / n for n in (size if exact else 4 for size, _, _ in _AXES)]
-    for axis in range(1 if exact else len(turns)):
-        turns[axis] = turns[axis][turns[axis] <= 0.5]
-    theta = np.stack([t.ravel() for t in np.meshgrid(*turns, indexing="ij")])
-    phases: Array = np.exp(2.0j * math.pi * (np.asarray(places) @ theta))
+    few = 1 << 20  # cells enough for four modes an axis
+    theta = _angles(len(_AXES), 1 if exact else few, exact)
+    phases: Array = np.exp(1.0j * (np.asarray(places) @ theta))
     return phases
 
 

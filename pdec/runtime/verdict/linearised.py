@@ -53,7 +53,11 @@ def _judged(c: Arrays, state: State, inputs: Mapping[str, Array] | None) -> _Lin
     # [feature: layer]
     rows, uniform = _layer_rows(c)
     slopes, rigorous, within, about, times = _SLOPES, True, True, "", 1
-    if state is not None or not all(map(math.isfinite, _SLOPES)):
+    looks = state is not None
+    # [feature: not ranged]
+    looks = True
+    # [end]
+    if looks:
         about, samples = _samples(c, state, inputs)
         seen = [_slopes_seen(c, *each) for each in samples]
         slopes = (min(low for low, _ in seen), max(high for _, high in seen))

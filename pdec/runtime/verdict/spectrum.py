@@ -138,9 +138,7 @@ def _growth(modes: _Modes, h: float) -> _Growth:
     worst, own, hidden = _Growth(-math.inf, 0.0, 0, 0, 1.0), -math.inf, False
     for slope, rates in _rates(modes):
         growth, size = h * _own_rates(rates), _factor_size(modes, rates, h)
-        with np.errstate(all="ignore"):
-            excess = np.log(np.maximum(size, 1e-300)) - np.maximum(growth, 0.0)
-        excess = np.nan_to_num(excess, nan=math.inf, posinf=math.inf)
+        excess = _excess(size, growth)
         own = max(own, float(growth.max()))
         hidden = hidden or bool(np.any((growth > 1e-9) & (size < 1.0 - 1e-9)))
         if float(excess.max()) > worst.excess:
@@ -149,6 +147,13 @@ def _growth(modes: _Modes, h: float) -> _Growth:
             cell, mode = int(place[0]), int(place[1])
             worst = _Growth(float(excess.max()), 0.0, cell, mode, float(s))
     return worst._replace(own=own, hidden=hidden)
+
+
+def _excess(size: Array, growth: Array) -> Array:
+    """Return ln|G| - max(0, h Re rate), inf where |G| is not a number."""
+    with np.errstate(all="ignore"):
+        excess = np.log(np.maximum(size, 1e-300)) - np.maximum(growth, 0.0)
+    return np.asarray(np.nan_to_num(excess, nan=math.inf, posinf=math.inf))
 
 
 def _own_rates(rates: Array) -> Array:
@@ -233,9 +238,8 @@ def _follows(modes: _Modes, h: Array) -> Array:
         step = share * h[:, None, None]
         for _, rates in _rates(modes):
             with np.errstate(all="ignore"):
-                size = np.log(np.abs(_amplification(rates, step)))
-            excess = size - np.maximum(step * rates.real, 0.0)
-            found &= ~(excess > 1e-12).any(axis=(1, 2))
+                size = np.abs(_amplification(rates, step))
+            found &= ~(_excess(size, step * rates.real) > 1e-12).any(axis=(1, 2))
     return found
 
 

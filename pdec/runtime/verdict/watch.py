@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 
 from pdec.runtime.checks import _Run
 from pdec.runtime.generated import MODEL, _judge_run, _suspect
@@ -13,26 +12,26 @@ from pdec.runtime.types import Array, Arrays, StabilityError, StabilityWarning
 # --- the check before a run ----------------------------------------------------------
 
 
-@dataclass
 class _Watch:
     """What was seen of late: in training parameters creep, and a look takes time.
 
-    at holds the parameters that were looked at, and how far they may go before the next
-    look; there is one after 16 calls, and as long as it finds nothing after twice as
-    many each time, up to 256. warned holds the bases of verdicts that were warned of;
-    once is enough until a look finds nothing to suspect.
+    warned holds the bases of verdicts that were warned of; once is enough until a look
+    finds nothing to suspect.
     """
 
-    calls: int
-    every: int
-    at: dict[str, tuple[Array, float]]
-    suspect: bool
-    rest: int  # calls until the verdict is worked out again
-    pause: int
-    warned: set[str]
+    def __init__(self) -> None:
+        self.rest, self.pause = 0, 16  # calls until the verdict is worked out again
+        self.warned: set[str] = set()
+        # [feature: not quick]
+        # the parameters that were looked at, and how far they may go before the next
+        # look; there is one after 16 calls, and as long as it finds nothing after twice
+        # as many each time, up to 256
+        self.at: dict[str, tuple[Array, float]] = {}
+        self.calls, self.every, self.suspect = 0, 16, False
+        # [end]
 
 
-_WATCH = _Watch(0, 16, {}, False, 0, 16, set())
+_WATCH = _Watch()
 
 
 def _guard(p: Arrays, run: _Run, check: str) -> None:
