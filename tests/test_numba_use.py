@@ -298,6 +298,16 @@ def unaligned(z: Any) -> Any:
     return found
 
 
+def test_what_was_returned_is_not_used_again(module: ModuleType) -> None:
+    """Memory is kept from call to call; of it, nothing is in the user's hands."""
+    first = gradient(module)
+    kept = {name: array.copy() for name, array in first.items()}
+    assert any((gradient(module, 5)[n] != kept[n]).any() for n in kept)
+    again = gradient(module)
+    for name, array in kept.items():
+        assert first[name].tobytes() == array.tobytes() == again[name].tobytes()
+
+
 def test_no_samples(module: ModuleType) -> None:
     params = module.init_params(0)
     z = np.zeros((0, *module.MODEL.fields["z"].shape))

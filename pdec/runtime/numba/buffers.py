@@ -138,6 +138,7 @@ def _add_sums(total: _Tuple, sums: _Tuple) -> None:
 
 
 def _keep(sums: _Tuple) -> None:
+    """Let others have the memory of sums that nobody reads any more."""
     if sum(each.nbytes for each in sums) * len(_ADDED) < _ADDED_BYTES:
         _ADDED.append(sums)
 
@@ -151,8 +152,7 @@ def _cells_of(sums: _Tuple) -> Arrays:
         if whole.ndim > len(places):  # kept apart for each row
             whole = whole.sum(axis=0)
         # [end]
-        found[name] = whole[places].copy()
-    _keep(sums)
+        found[name] = np.asarray(whole[places])
     return found
 
 

@@ -30,6 +30,7 @@ from pdec.runtime.numba.buffers import (
     _cells_of,
     _forward_buffers,
     _inputs_of,
+    _keep,
     _like_fields,
     _shared,
     _tangent_buffers,
@@ -272,7 +273,9 @@ def _sum_up(
     buffers = functools.partial(_backward_buffers, run, slots + 2, loss_bar, together)
     _over_samples(run, buffers, work, fold, together)
     totals = {name: np.zeros(shape) for name, shape in _SHARED.items()}
-    return _finish(run, totals | _cells_of(total), out, x_totals, loss_bar)
+    grads = _finish(run, totals | _cells_of(total), out, x_totals, loss_bar)
+    _keep(total)
+    return grads
 
 
 def _finish(
