@@ -390,6 +390,35 @@ def test_a_periodic_step_is_one_launch_there_and_two_back() -> None:
     assert steps == ["run_step_0"] * 3 + ["run_step_vjp_0", "run_step_vjp_1"] * 3
 
 
+@pytest.mark.parametrize(("axes", "there", "back"), [("x, y", 2, 4), ("x, y, r", 2, 5)])
+def test_beside_walls_a_step_has_few_launches_more(
+    axes: str, there: int, back: int
+) -> None:
+    """One there, which fills all ghost cells, and one back for each axis."""
+    grid = ", ".join(f"{axis}[6] on [0, 1]" for axis in axes.split(", "))
+    box = from_text(
+        f"""
+        grid {grid}
+        field z({axes})
+        param a init 0.5, D >= 0 init 1e-3
+        at {axes}: ∂z + 0.5 z = 0.2
+        dz/dt = -(z - tanh(a z + D ∇²z))
+        steps 3
+        ω = 0.5
+        target q({axes})
+        loss = mean((z - q)²)
+        """,
+        "box",
+    )
+    module, theirs = loaded(box, blocks=3), reference(box)
+    assert module._LAUNCHES["step"] == there
+    assert module._LAUNCHES["step_vjp"] == back
+    at = point(theirs, "float64")
+    expected = results(theirs, at)
+    for fake.ORDER in (0, 1, 2):
+        compare(results(module, at), expected, tolerance(theirs, at))
+
+
 def test_the_head_says_which_kernels_there_are() -> None:
     small = compile_source(walls1d(), target="cupy").text
     plane = read(ROOT / "examples/gray_scott.npde")

@@ -13,13 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import sympy
 
 from pdec.forms.statements import Axis, Map
-from pdec.forms.symbolic import ghosts_of, negative, runs
+from pdec.forms.symbolic import BATCH, TIME, Access, ghosts_of, negative, runs
 from pdec.targets.body import Module
 from pdec.targets.inline import Inline
 from pdec.targets.layout import INDENT, WIDTH
 from pdec.targets.loops import Loops
 from pdec.targets.nests import Nest, axis_of
-from pdec.targets.phases import strided
+from pdec.targets.phases import Region, strided
 from pdec.targets.reals import Reals
 
 SHARE = "k~share"  # which of the threads that share a sum
@@ -59,6 +59,26 @@ class Cells(Loops):
 
     def _sizes(self, nest: Nest) -> dict[str, int]:
         return {k: v for m in nest.maps for k, v in self.sizes(m).items()}
+
+    def region(self, access: Access, gathered: str) -> Region:
+        """Where an element of an array lies, for all values of its indices."""
+        found = []
+        for axis, (place, offset) in zip(
+            self.module.array(access.array).axes, access.index, strict=True
+        ):
+            if axis.name == BATCH:
+                continue
+            low, high = 0, self.margins.get(axis.name, 0) * 2 + axis.size
+            if place.isdigit():
+                low, high = int(place), int(place) + 1
+            elif place != TIME and not runs(place):
+                low = self.layer(axis, place, offset)
+                high = low + 1
+            elif place != TIME and not (axis.name in self.rings and offset):
+                low, high = self._range(place, axis.extent(place), gathered)
+                low, high = low + offset, high + offset
+            found.append((low, high))
+        return tuple(found)
 
     def _range(self, index: str, extent: int, gathered: str) -> tuple[int, int]:
         axis = axis_of(index)

@@ -30,13 +30,13 @@ from typing import NamedTuple
 import sympy
 
 from pdec.adjoints.adjoint import BAR
-from pdec.forms.statements import Clear, Map
-from pdec.forms.symbolic import BATCH, accesses
+from pdec.forms.statements import Map
+from pdec.forms.symbolic import accesses
 from pdec.targets.body import Module
 from pdec.targets.cells import SHARE, Cells
 from pdec.targets.layout import INDENT, WIDTH
 from pdec.targets.nests import Nest, Piece, axis_of
-from pdec.targets.phases import Phase, strided
+from pdec.targets.phases import Phase, Region, strided
 from pdec.targets.reals import Reals
 from pdec.targets.tiles import LEAST, WHICH, Product, product_lines, products
 
@@ -98,9 +98,12 @@ class Threads(Cells):
         split = self.apart and bool(serial) and not shared and own_sums
         shares = min(-(-terms // LONG), MOST_SHARES, sizes[serial[0]]) if split else 1
         owners: dict[str, object] = {}
+        regions: dict[str, list[tuple[Region, bool]]] = {}
         for m in nest.maps:
             for access in (m.target, *accesses(m.expr)):
                 name = access.array
+                where = self.region(access, nest.gathered), access is m.target
+                regions.setdefault(name, []).append(where)
                 key: object = (parallel, bounds, shares) if not shared else None
                 if not {(i, 0) for i in parallel} <= set(access.index):
                     key = None
@@ -110,7 +113,7 @@ class Threads(Cells):
         gone = self.scalars
         owners = {name: key for name, key in owners.items() if name not in gone}
         sets = frozenset(writes - gone)
-        found = Phase(nest, parallel, serial, shared, owners, sets, shares)
+        found = Phase(nest, parallel, serial, shared, owners, sets, regions, shares)
         made = self._products(found) if serial and not shared else []
         return found.of((parallel, bounds, shares, made[0].joint)) if made else found
 
@@ -146,25 +149,15 @@ class Threads(Cells):
     def add_all(self, pieces: Iterable[Piece]) -> None:
         """Write pieces in order; the threads meet where they must, and at the end."""
         for piece in pieces:
-            assert isinstance(piece, Nest | Clear), piece
-            if isinstance(piece, Nest):
-                phase = self.phase(piece)
-            else:
-                names = frozenset({piece.array})
-                empty = Nest((), [], fixed=True)
-                owners = dict.fromkeys(names)
-                phase = Phase(empty, (), (), False, owners, names)
-            of_tiles = phase.of(self._open.tiles) if self._goes_on(phase) else phase
-            if self._disturbed(of_tiles):
-                if self._disturbed(phase):
-                    self._meet()
-            else:
-                phase = of_tiles
+            assert isinstance(piece, Nest), piece
+            phase = self.phase(piece)
+            tiles = self._open.tiles if self._goes_on(phase) else ()
+            if tiles and not self._disturbed(phase.of(tiles)):
+                phase = phase.of(tiles)
+            elif self._disturbed(phase):
+                self._meet()
             self._before.append(phase)
-            if isinstance(piece, Nest):
-                self._phase(phase)
-            else:
-                self._clear_ghosts(piece)
+            self._phase(phase)
         if self._before:
             self._meet()
 
@@ -357,33 +350,6 @@ class Threads(Cells):
             value, sign = f"larger({left}, {total})", "="
         head = f"{indent}if (team.lane == 0) " if shared else indent
         self.lines.append(f"{head}{left} {sign} {value};")
-
-    def _clear_ghosts(self, clear: Clear) -> None:
-        """Leave zero where cotangents were, so that a gather may read there."""
-        name, array = self.local(clear.array), self.module.array(clear.array)
-        axes = [axis for axis in array.axes if axis.name != BATCH]
-        for axis in axes:
-            if not axis.ghosts:
-                continue
-            margin = self.margins[axis.name]
-            others = [
-                (
-                    self.index(a.name),
-                    self.margins.get(a.name, 0) - a.ghosts,
-                    self.margins.get(a.name, 0) + a.size + a.ghosts,
-                )
-                for a in axes
-                if a is not axis
-            ]
-            self.lines += strided(others, INDENT)
-            for k in range(axis.ghosts):
-                for place in (margin - 1 - k, margin + axis.size + k):
-                    places = (
-                        str(place) if a is axis else self.index(a.name) for a in axes
-                    )
-                    left = name + "".join(f"[{p}]" for p in places)
-                    self.lines.append(f"{INDENT}{INDENT}{left} = 0.0;")
-            self.lines.append(f"{INDENT}}}")
 
 
 def laned_sums(

@@ -248,7 +248,7 @@ class Loops(Body):
                 for axis, (place, _) in zip(axes, access.index, strict=True)
                 if axis.name != BATCH
             ]
-            part = self.local(access.array) + (f"[{', '.join(before)}]" if before else "")
+            part = self.local(access.array) + f"[{', '.join(before)}]" * bool(before)
             self.lines.append(f"{indent}_ask_for({part}, {row} + {ROWS_AHEAD})")
 
     def _shared(self, maps: list[Map], inner: str, indent: str) -> dict[int, str]:

@@ -62,9 +62,16 @@ Piece = Nest | Clear | Handover
 
 
 def schedule(
-    statements: Iterable[Part], arrays: Mapping[str, Array], axes: tuple[str, ...]
+    statements: Iterable[Part],
+    arrays: Mapping[str, Array],
+    axes: tuple[str, ...],
+    *,
+    zeros: bool = False,
 ) -> list[Piece]:
-    """Group the statements of a function into nests, in an order that is as good."""
+    """Group the statements of a function into nests, in an order that is as good.
+
+    What was folded is cleared in the end, or with ``zeros`` layer by layer.
+    """
     listed = list(statements)
     scattered = {s.writes for s in listed if isinstance(s, Map) and s.target.offsets}
     pieces: list[Piece] = []
@@ -75,11 +82,13 @@ def schedule(
             if not statement.ghosts_only:  # else they are zero: see the docstring
                 pieces.append(_zero(statement, arrays, axes))
         elif isinstance(statement, Ghost | Fold):
-            maps = [_of_one_sample(one) for one in statement.maps]
+            name, maps = statement.array, [_of_one_sample(m) for m in statement.maps]
+            if isinstance(statement, Fold) and zeros:
+                ghosts = (m.target.of(name) for m in statement.ghost.maps)
+                maps += [Map(g, sympy.S.Zero, statement.origin) for g in ghosts]
             pieces += [Nest(_loops(one, axes), [one], fixed=True) for one in maps]
-            name = statement.array
-            later = [s for s in listed[number + 1 :] if isinstance(s, Fold)]
-            if isinstance(statement, Fold) and all(s.array != name for s in later):
+            later = [s.array for s in listed[number + 1 :] if isinstance(s, Fold)]
+            if isinstance(statement, Fold) and not zeros and name not in later:
                 pieces.append(Clear(name, True, statement.origin))
         else:
             assert isinstance(statement, Map), statement

@@ -9,6 +9,7 @@ touches what in a phase tells whether the threads must meet before another one:
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from pdec.targets.layout import INDENT, WIDTH
 from pdec.targets.nests import Nest, Piece
 
 Bounds = Sequence[tuple[str, int, int]]  # names of indices, from where to where
+Region = tuple[tuple[int, int], ...]  # of an array: from where to where along its axes
 
 
 class Phase(NamedTuple):
@@ -27,7 +29,8 @@ class Phase(NamedTuple):
     Each of the threads has targets of its own, or (``shared``) a share of each sum, or
     one of so many ``shares`` of the sums of its targets.
     ``owners`` says of arrays that are touched which thread touches an element: equal
-    keys stand for the same thread, None for any.
+    keys stand for the same thread, None for any.  ``regions`` says where they are
+    touched, and whether they are set there.
     """
 
     nest: Nest
@@ -36,11 +39,13 @@ class Phase(NamedTuple):
     shared: bool
     owners: dict[str, object]
     writes: frozenset[str]
+    regions: Mapping[str, Sequence[tuple[Region, bool]]]
     shares: int = 1
     tiles: tuple[object, ...] = ()  # whose results the threads have, if of a product
 
     def of(self, tiles: tuple[object, ...]) -> Phase:
         """The same, by the threads that have the results of a product."""
+        assert tiles
         mine: dict[str, object] = {n: key and tiles for n, key in self.owners.items()}
         return self._replace(owners=mine, tiles=tiles)
 
@@ -52,7 +57,17 @@ class Phase(NamedTuple):
             and (
                 self.owners[name] is None or self.owners[name] != other.owners.get(name)
             )
+            and self._meets(other, name)
             for name in both
+        )
+
+    def _meets(self, other: Phase, name: str) -> bool:
+        """Whether both touch an element of an array, and one of them sets it."""
+        pairs = itertools.product(self.regions[name], other.regions[name])
+        return any(
+            (sets or too)
+            and all(a < d and c < b for (a, b), (c, d) in zip(one, two, strict=True))
+            for (one, sets), (two, too) in pairs
         )
 
 

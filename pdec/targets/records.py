@@ -57,7 +57,8 @@ class Functions(Kernels):
         carried = carried_arrays(kernel.statements for kernel in listed)
         found = []
         for kernel in listed:
-            nests = schedule(kernel.statements, self.arrays, self.module.axes)
+            axes = self.module.axes
+            nests = schedule(kernel.statements, self.arrays, axes, zeros=True)
             pieces = phases(nests, self.arrays)
             numbers = scalars(pieces, self.arrays, carried) - {kernel.result}
             found.append((pieces, numbers))
