@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -98,6 +99,16 @@ class OnHost:
             return out(result[0]), lambda w: out(result[1](into(w)))
 
         return call
+
+
+def says_that_it_blew_up(module: Any, at: Point) -> bool:
+    """Whether a gradient of numbers that overflow is warned of."""
+    z0 = {name: 1e200 * z for name, z in at["z0"].items()}
+    p = {name: 1e200 * x for name, x in at["p"].items()}
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        module.value_and_grad(p, z0, at["y"], check="off")
+    return any("not finite after step" in str(w.message) for w in seen)
 
 
 def compare(ours: dict[str, Any], theirs: dict[str, Any], tolerance: float) -> None:
