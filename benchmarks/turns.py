@@ -6,10 +6,12 @@ one: a process whose turn it is not stands still.
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
 import statistics
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -20,10 +22,14 @@ import peers
 import workloads
 from workloads import Point
 
-# Memory that was freed stays with a process, as it does where much else is allocated:
-# to ask the system for each array of a megabyte anew would take NumPy three times as
-# long.
-KEEP = {"MALLOC_MMAP_THRESHOLD_": 1 << 25, "MALLOC_TRIM_THRESHOLD_": 1 << 33}
+# Memory that was freed stays with a process, in one heap, as it does where much else is
+# allocated.  To ask the system for each array anew would take NumPy three times as long
+# on B1, and JAX up to twice.
+KEEP = {
+    "MALLOC_ARENA_MAX": 1,
+    "MALLOC_MMAP_MAX_": 0,
+    "MALLOC_TRIM_THRESHOLD_": 1 << 40,
+}
 
 SETTLES = 0.25  # seconds: the system's scheduler moves threads within some milliseconds
 
@@ -75,11 +81,14 @@ def started(
 ) -> Iterator[list[Variant]]:
     """Processes for all labels, made ready one by one; they end with the block."""
     found: list[Variant] = []
+    before = dict(os.environ)
     os.environ |= {key: str(value) for key, value in KEEP.items()}
     try:
         for label in labels:
             found.append(Variant(label, name, at, quick=quick))
             found[-1].ask("ready")
+        for key in KEEP.keys() - before.keys():  # what else is measured has its own
+            del os.environ[key]
         yield found
     finally:
         for variant in found:
@@ -88,6 +97,8 @@ def started(
 
 def _serve(label: str, name: str, quick: bool, at: Point, pipe: Connection) -> None:
     """What a process does: answer until nobody asks."""
+    if sys.platform == "linux":  # one that stands still does not see its parent end
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     workload = workloads.all_of(quick=quick)[name]
     peer = peers.named(label, workload, at)
     while True:

@@ -61,6 +61,9 @@ def _each_tile(
             except Exception as error:
                 failed[number] = error
                 call_off()
+            except BaseException:  # or the others would wait for its result
+                call_off()
+                raise
 
     def call_off() -> None:
         with turn:
@@ -68,19 +71,22 @@ def _each_tile(
             turn.notify_all()
 
     others = []
-    for _ in range(threads - 1):
-        context = contextvars.copy_context()  # has the caller's np.errstate
-        pool = _pool(os.getpid(), _thread_count())
-        others.append(pool.submit(context.run, serve, space()))
     try:
+        for _ in range(threads - 1):
+            context = contextvars.copy_context()  # has the caller's np.errstate
+            pool = _pool(os.getpid(), _thread_count())
+            others.append(pool.submit(context.run, serve, space()))
         serve(space())
     finally:
         call_off()
         for other in others:
             if not other.cancel():
                 other.result()
-    if failed:
-        raise failed[min(failed)]
+    try:
+        if failed:
+            raise failed[min(failed)]
+    finally:
+        failed.clear()  # it holds this frame, and with it all that was worked on
 
 
 # what the last call of each family worked on: new memory is filled with zeros by the

@@ -69,10 +69,7 @@ def _backward_buffers(
     for name, value in zip(_V_BAR, v_bar, strict=True):
         if name == "loss":
             value[...] = loss_bar
-    c_bar = tuple(
-        _zeros_of(shape, run.dtype if name in _C_SUMMED else np.float64)
-        for name, shape in _C_BAR.items()
-    )
+    c_bar = tuple(_zeros_of(_C_BAR[name], run.dtype) for name in _C_SUMMED)
     return _Buffers(_of_sample(_V, run.dtype, levels, together), v_bar, c_bar)
 
 
@@ -139,7 +136,7 @@ def _add_sums(total: _Tuple, sums: _Tuple) -> None:
 
 def _keep(sums: _Tuple) -> None:
     """Let others have the memory of sums that nobody reads any more."""
-    if sum(each.nbytes for each in sums) * len(_ADDED) < _ADDED_BYTES:
+    if sum(each.nbytes for each in sums) * (len(_ADDED) + 1) <= _ADDED_BYTES:
         _ADDED.append(sums)
 
 

@@ -251,9 +251,9 @@ def _sum_up(
 
     def work(rows: slice, buffers: _Buffers) -> Any:
         sums = _zero_sums()
-        both = list(zip(_C_BAR, buffers.c_more, sums, strict=True))
-        c_bar = tuple(own if name in _C_SUMMED else s for name, own, s in both)
-        summed = tuple(s for name, _, s in both if name in _C_SUMMED)
+        named = dict(zip(_C_BAR, sums, strict=True))
+        own = dict(zip(_C_SUMMED, buffers.c_more, strict=True))
+        c_bar, summed = tuple((named | own).values()), tuple(named[n] for n in own)
         x_bar = tuple(t if len(t) > 1 else np.zeros_like(t) for t in x_totals)
         space, found = (buffers.v, c_bar, buffers.v_more), (summed, z_bar, x_bar)
 

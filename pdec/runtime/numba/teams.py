@@ -68,9 +68,13 @@ def _in_team(
             (*c[:-4], *_member(k, members), counter, c[-1]) for k in range(members)
         )
         pool, alone = _helpers(os.getpid(), _thread_count())
-        with alone:  # teams wait in line as a whole: half of one would wait for ever
-            others = [pool.submit(work, rows.start, rows.stop, c) for c in shares]
-        work(rows.start, rows.stop, first)
+        try:
+            with alone:  # teams wait in line whole: half of one would wait for ever
+                others = [pool.submit(work, rows.start, rows.stop, c) for c in shares]
+            work(rows.start, rows.stop, first)
+        except BaseException:  # Ctrl-C: those who began wait for nobody
+            counter[0] = 1 << 62
+            raise
         for other in others:
             other.result()
         return
