@@ -71,10 +71,28 @@ def unequal() -> Source:
     )
 
 
+def shared() -> Source:
+    """A matrix whose gradient is two products, with the same terms."""
+    return from_text(
+        """
+        dim d = 9
+        grid x[9] on [0, 1) periodic
+        field z[d](x)
+        param A[d,d] init normal(0, 0.3), n[d] init 0.1
+        dz/dt = -(z - tanh(A z + n sum(A z)))
+        steps 2
+        ω = 0.5
+        target q[d](x)
+        loss = mean((z - q)²)
+        """,
+        "shared",
+    )
+
+
 KINDS = [(5, 1, 227 << 10), (32, 1, 0), (5, 3, 0), (32, 2, 0), (64, 3, 0)]
 
 
-@pytest.mark.parametrize("make", [plane, unequal])
+@pytest.mark.parametrize("make", [plane, unequal, shared])
 @pytest.mark.parametrize(("threads", "blocks", "in_chip"), KINDS)
 def test_equals_numpy(make: Any, threads: int, blocks: int, in_chip: int) -> None:
     source = make()

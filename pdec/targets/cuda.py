@@ -115,7 +115,10 @@ class Threads(Cells):
         sets = frozenset(writes - gone)
         found = Phase(nest, parallel, serial, shared, owners, sets, regions, shares)
         made = self._products(found) if serial and not shared else []
-        return found.of((parallel, bounds, shares, made[0].joint)) if made else found
+        if not made:
+            return found
+        joint = tuple(m.writes for m in made[0].maps) if made[0].joint else ()
+        return found.of((parallel, bounds, shares, made[0].rows, joint))
 
     def _products(self, phase: Phase) -> list[Product]:
         """The products that the sums of a phase are, if they are large enough."""

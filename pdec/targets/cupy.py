@@ -41,8 +41,9 @@ from pdec.targets.transfers import copies
 if TYPE_CHECKING:
     from pdec.derive import Derivation
 
-# memory of the chip that a block may have; beyond it, a sample of many cells has blocks
-ON_CHIP, MANY_CELLS, MOST_THREADS = 160 * 1024, 4096, 512
+# memory of the chip that a sample may have, beside the tiles of its block; beyond it,
+# one of many cells has several blocks
+ON_CHIP, MANY_CELLS, MOST_THREADS = 150 * 1024, 4096, 512
 # these blocks: their threads, their cells of a field, and how many there are at most
 THREADS, CELLS_OF_BLOCK, MOST_BLOCKS = 256, 512, 256
 # half of what an int counts, as a field has two levels, less the threads of a sample

@@ -70,7 +70,8 @@ def products(
         if not rows or not columns or not all(pairs):
             continue
         lefts = {tuple(each) for each in pairs}
-        if not cells and len(listed) > 1 and len(lefts) == len(pairs[0]) == 1:
+        several = len({m.writes for m in listed}) == len(listed) > 1
+        if not cells and several and len(lefts) == len(pairs[0]) == 1:
             rights = tuple(each for (each,) in (p.values() for p in pairs))
             return [Product(rows, columns, tuple(pairs[0]), rights, listed)]
         found.append(
