@@ -21,6 +21,48 @@ from pdec.runtime.generated import MODEL
 # of the tiles: nothing depends on which tile runs when.
 
 
+class _Queue:
+    """Tiles that threads take in turn, and their results, folded in that order."""
+
+    def __init__(self, tiles: list[slice], ahead: int, fold: Callable[[Any], None]):
+        self.failed: dict[int, Exception] = {}
+        self._left, self._turn = deque(enumerate(tiles)), threading.Condition()
+        self._results: dict[int, Any] = {}
+        self._folded, self._ahead, self._fold = 0, ahead, fold
+
+    def serve(self, work: Callable[[slice, Any], Any], own: Any) -> None:
+        """Take tiles until none is left."""
+        while True:
+            with self._turn:
+                while self._left and self._left[0][0] > self._folded + self._ahead:
+                    self._turn.wait()
+                if not self._left:
+                    return
+                number, rows = self._left.popleft()
+            try:
+                self._give(number, work(rows, own))
+            except Exception as error:
+                self.failed[number] = error
+                self.call_off()
+            except BaseException:  # or the others would wait for its result
+                self.call_off()
+                raise
+
+    def _give(self, number: int, result: Any) -> None:
+        with self._turn:
+            self._results[number] = result
+            while self._folded in self._results:
+                self._fold(self._results.pop(self._folded))
+                self._folded += 1
+            self._turn.notify_all()
+
+    def call_off(self) -> None:
+        """Let nobody take another tile, or wait for one."""
+        with self._turn:
+            self._left.clear()
+            self._turn.notify_all()
+
+
 def _each_tile(
     batch: int,
     size: int,
@@ -36,57 +78,24 @@ def _each_tile(
     """
     tiles = [slice(a, min(a + size, batch)) for a in range(0, batch, size)]
     threads = min(_thread_count(), len(tiles))
-    left, turn, folded = deque(enumerate(tiles)), threading.Condition(), 0
-    receive = fold or (lambda result: None)
-    results: dict[int, Any] = {}
-    failed: dict[int, Exception] = {}
-
-    def serve(own: Any) -> None:
-        nonlocal folded
-        while True:
-            with turn:
-                while left and left[0][0] > folded + threads:
-                    turn.wait()
-                if not left:
-                    return
-                number, rows = left.popleft()
-            try:
-                result = work(rows, own)
-                with turn:
-                    results[number] = result
-                    while folded in results:
-                        receive(results.pop(folded))
-                        folded += 1
-                    turn.notify_all()
-            except Exception as error:
-                failed[number] = error
-                call_off()
-            except BaseException:  # or the others would wait for its result
-                call_off()
-                raise
-
-    def call_off() -> None:
-        with turn:
-            left.clear()
-            turn.notify_all()
-
+    queue = _Queue(tiles, threads, fold or (lambda result: None))
     others = []
     try:
         for _ in range(threads - 1):
             context = contextvars.copy_context()  # has the caller's np.errstate
             pool = _pool(os.getpid(), _thread_count())
-            others.append(pool.submit(context.run, serve, space()))
-        serve(space())
+            others.append(pool.submit(context.run, queue.serve, work, space()))
+        queue.serve(work, space())
     finally:
-        call_off()
+        queue.call_off()
         for other in others:
             if not other.cancel():
                 other.result()
     try:
-        if failed:
-            raise failed[min(failed)]
+        if queue.failed:
+            raise queue.failed[min(queue.failed)]
     finally:
-        failed.clear()  # it holds this frame, and with it all that was worked on
+        queue.failed.clear()  # it holds this frame, and with it all that was worked on
 
 
 # what the last call of each family worked on: new memory is filled with zeros by the
