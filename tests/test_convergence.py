@@ -10,10 +10,12 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
+import random_models
 
 from pdec.contracts import Boundary, Scheme, discover
 from pdec.source import from_text
-from pdec.verification.convergence import TOLERANCE, in_space, in_time
+from pdec.verification.convergence import TOLERANCE, Measured, in_space, in_time
+from pdec.verification.manufactured import Unsuitable
 
 SCHEMES = discover("pdec.schemes", Scheme)
 BOUNDARIES = discover("pdec.boundaries", Boundary)
@@ -85,6 +87,7 @@ def order(accuracy: int, grid: str, walls: str, equation: str) -> None:
     text += f"dz/dt = {equation}\naccuracy {accuracy}\nsteps 4\ndt = 0.1\n"
     found = in_space(from_text(text, "walls.npde"), "numpy", {})
     assert found.expected == accuracy
+    assert found.least is None  # these equations spread what comes from walls
     assert found.deviation <= TOLERANCE, found
 
 
@@ -156,3 +159,32 @@ dt = 0.1
     found = in_space(from_text(text, "faces.npde"), "numpy", {})
     assert found.expected == 2
     assert found.deviation <= TOLERANCE, found
+
+
+# --- models that nobody thought of ----------------------------------------------------
+
+# Steps that are refined with the grid have random parameters for each; an equation of a
+# random sign lets errors grow; walls cost a relaxation half an order.
+DRAWN = {3: 2.0, 4: 2.0, 5: 2.0, 11: 4.0, 12: 3.5}
+
+
+@pytest.mark.parametrize(
+    "seed", [pytest.param(s, marks=[pytest.mark.slow] * (s != 4)) for s in DRAWN]
+)
+def test_random_models(seed: int) -> None:
+    found = in_space(from_text(random_models.text(seed), "drawn.npde"), "numpy", {})
+    assert found.order == pytest.approx(DRAWN[seed], abs=0.05), found
+    assert found.deviation <= TOLERANCE, found
+
+
+def test_where_errors_grow_no_order_is_measured() -> None:
+    source = from_text(random_models.text(8), "drawn.npde")
+    with pytest.raises(Unsuitable, match="lets errors grow"):
+        in_space(source, "numpy", {})
+
+
+def test_walls_excuse_half_an_order_and_no_more() -> None:
+    assert Measured(3.45, 4, (), least=3.5).deviation == pytest.approx(0.05)
+    assert Measured(3.8, 4, (), least=3.5).deviation == 0.0
+    assert Measured(4.2, 4, (), least=3.5).deviation == pytest.approx(0.2)
+    assert Measured(float("nan"), 4, (), least=3.5).deviation == float("inf")

@@ -206,8 +206,7 @@ def _order(
         found = measure(source, target, settings)
     except (Unsuitable, PdecError) as reason:
         return Row(target, name, None, note=str(reason).partition("\n")[0])
-    note = f"{found.order:.2f}, theory says {found.expected}"
-    return Row(target, name, found.deviation, TOLERANCE, note)
+    return Row(target, name, found.deviation, TOLERANCE, found.note)
 
 
 # --- runs ----------------------------------------------------------------------------
