@@ -1,6 +1,6 @@
 """What a target does that runs samples from one step to another, whichever it is.
 
-Its driver provides _run_steps, _like_fields, and _losses_at where there is a loss.
+Its driver provides _run_through, and _losses_at where there is a loss.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ import numpy as np
 from pdec.runtime.checks import _Run
 from pdec.runtime.generated import _SNAPSHOTS, MODEL
 from pdec.runtime.host import _lib
-from pdec.runtime.numpy.driver import _losses_at, _run_steps
-from pdec.runtime.numpy.tiles import _like_fields
+from pdec.runtime.numpy.driver import _losses_at, _run_through
 from pdec.runtime.types import Array, Arrays
 
 # --- from one step to another --------------------------------------------------------
+
+
+def _run_steps(run: _Run, start: int, end: int, values: Arrays) -> Arrays:
+    """Return the fields after steps start to end - 1, from their values before."""
+    return {name: z[0] for name, z in _run_through(run, start, (end,), values).items()}
 
 
 def _first_state(run: _Run) -> Arrays:
@@ -29,14 +33,8 @@ def _final_state(run: _Run) -> Arrays:
 
 def _snapshots(run: _Run, every: int) -> Arrays:
     """Return the fields after 0, every, 2 every, … steps and after the last one."""
-    kept = _like_fields(run, -(-MODEL.steps // every) + 1)
-    values, start = run.z0, 0
-    for number in range(-(-MODEL.steps // every) + 1):
-        end = min(number * every, MODEL.steps)
-        values, start = _run_steps(run, start, end, values), end
-        for name, z in values.items():
-            kept[name][number] = z
-    return kept
+    ends = (*range(0, MODEL.steps, every), MODEL.steps)
+    return _run_through(run, 0, ends, run.z0)
 
 
 def _settled_state(run: _Run, tol: float) -> tuple[Arrays, Array, Array]:

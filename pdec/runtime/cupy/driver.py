@@ -159,12 +159,20 @@ def _own(name: str, x: Array) -> bool:
 
 
 @_in_memory()
-def _run_steps(run: _Run, start: int, end: int, values: Arrays) -> Arrays:
-    """Return the fields after steps start to end - 1, from their values before."""
-    out = _like_fields(run)
-    given = _Addresses(run, z=values, out=(out, {}, {}))
+def _run_through(
+    run: _Run, start: int, ends: tuple[int, ...], values: Arrays
+) -> Arrays:
+    """Return the fields (ends, batch, *shape) after so many steps each.
+
+    The values are those after the first `start` steps.
+    """
+    out = _like_fields(run, len(ends))
     c = _with_margins(run.c, "Shared", run.dtype)
-    _send_steps(run, start, end, given.words, c)
+    for number, end in enumerate(ends):
+        there = {name: z[number] for name, z in out.items()}
+        given = _Addresses(run, z=values, out=(there, {}, {}))
+        _send_steps(run, start, end, given.words, c)
+        values, start = there, end
     return out
 
 

@@ -91,15 +91,25 @@ def _over_samples(
     # [end]
 
 
-def _run_steps(run: _Run, start: int, end: int, values: Arrays) -> Arrays:
-    """Return the fields after steps start to end - 1, from their values before."""
-    out = _like_fields(run)
-    z, x, zT = _state_of(values), _inputs_of(run.inputs), tuple(out.values())
-    c = _shared(run)
+def _run_through(
+    run: _Run, start: int, ends: tuple[int, ...], values: Arrays
+) -> Arrays:
+    """Return the fields (ends, batch, *shape) after so many steps each.
+
+    The values are those after the first `start` steps.
+    """
+    out = _like_fields(run, len(ends))
+    z, x, c, stops = (
+        _state_of(values),
+        _inputs_of(run.inputs),
+        _shared(run),
+        np.array(ends),
+    )
+    states = tuple(each.reshape(-1, *each.shape[2:]) for each in out.values())
 
     def work(rows: slice, space: _Buffers) -> None:
         def some(first: int, last: int, c: Any) -> None:
-            _run_samples(first, last, start, end, z, x, c, space.v, zT)
+            _run_samples(first, last, start, stops, z, x, c, space.v, states)
 
         _in_team(run, rows, _slot_size(run), c, some)
 

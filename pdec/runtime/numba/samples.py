@@ -92,22 +92,26 @@ def _run_samples(
     first: int,
     last: int,
     start: int,
-    end: int,
+    ends: Any,
     z: Any,
     x: Any,
     c: Any,
     v: Any,
     out: Any,
 ) -> None:
-    """Run steps start to end - 1 of samples first to last - 1, from z to out."""
+    """Run samples first to last - 1 from step start on; z goes to out at the ends."""
+    batch = len(out[0]) // len(ends)
     for s in range(first, last):
         if _leads(c):
             _begin(s, 0, z, x, c, v)
-        for n in range(start, end):
-            _step(n, (n - start) % 2, (n - start + 1) % 2, c, v)
-        _wait(c)
-        if _leads(c):
-            _give_state(s, (end - start) % 2, 0, v, out)
+        n = start
+        for number in range(len(ends)):
+            while n < ends[number]:
+                _step(n, (n - start) % 2, (n - start + 1) % 2, c, v)
+                n += 1
+            _wait(c)
+            if _leads(c):
+                _give_state(number * batch + s, (n - start) % 2, 0, v, out)
 
 
 # [feature: readout]

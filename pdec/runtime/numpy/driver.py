@@ -1,7 +1,7 @@
 """The NumPy driver: runs the steps and their adjoints over tiles of the batch.
 
 A target with another way to run the mathematics replaces this file and tiles.py, and
-provides _run_steps, _like_fields, _readouts, _tangent, _pull_back, _losses_at and
+provides _run_through, _like_fields, _readouts, _tangent, _pull_back, _losses_at and
 _loss_gradients; stepping.py has what follows from these.
 """
 
@@ -50,14 +50,22 @@ from pdec.runtime.types import Array, Arrays
 # --- running the steps ---------------------------------------------------------------
 
 
-def _run_steps(run: _Run, start: int, end: int, values: Arrays) -> Arrays:
-    """Return the fields after steps start to end - 1, from their values before."""
-    out = _like_fields(run)
+def _run_through(
+    run: _Run, start: int, ends: tuple[int, ...], values: Arrays
+) -> Arrays:
+    """Return the fields (ends, batch, *shape) after so many steps each.
+
+    The values are those after the first `start` steps.
+    """
+    out = _like_fields(run, len(ends))
 
     def work(rows: slice, space: _Workspace) -> None:
         tile = _begin(run, values, space, rows)
-        _advance(tile, start, end)
-        _store_fields(tile, out)
+        reached = start
+        for number, end in enumerate(ends):
+            _advance(tile, reached, end, start)
+            reached = end
+            _store_fields(tile, {name: z[number] for name, z in out.items()})
 
     _over_tiles(run, [2], work)
     return out
@@ -194,11 +202,11 @@ class _Cotangents:
 _Seed: TypeAlias = Callable[[int, _Tile, _Tile, Arrays], None]
 
 
-def _advance(tile: _Tile, start: int, end: int) -> None:
-    """Run steps start to end - 1, from the state at level 0."""
+def _advance(tile: _Tile, start: int, end: int, first: int = 0) -> None:
+    """Run steps start to end - 1; level 0 has the state before the first of all."""
     for n in range(start, end):
         _step(n, tile.c, tile.v)
-        tile.set_level(n + 1 - start)
+        tile.set_level(n + 1 - first)
 
 
 def _advance_to(tile: _Tile, n: int, last: int, place: int) -> None:
