@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,16 @@ def test_ruff_has_nothing_to_say(command: list[str], folders: list[Path]) -> Non
         encoding="utf-8",
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("target", ["numpy", "numba", "cupy"])
+def test_formulas_are_whole(target: str) -> None:
+    """Those above the code, in as many lines as they take."""
+    source = read(ROOT / "examples" / "heat_loss.npde")
+    lines = compile_source(source, target=target).text.splitlines()
+    assert not [line for line in lines if re.match(r" *(#|//).*…$", line)]
+    assert max(map(len, lines)) <= 88
+    assert sum(line.startswith("    #     ") for line in lines) > 5
 
 
 @pytest.mark.parametrize("name", NAMES)

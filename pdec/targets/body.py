@@ -83,6 +83,8 @@ class Module:
 class Body:
     """The lines of a function, the local variables they use and what they have made."""
 
+    mark = "#"  # of a comment
+
     def __init__(self, module: Module) -> None:
         self.module = module
         self.lines: list[str] = []

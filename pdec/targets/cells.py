@@ -13,12 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 import sympy
 
 from pdec.forms.statements import Axis, Map
-from pdec.forms.symbolic import BATCH, TIME, Access, ghosts_of, negative, runs
+from pdec.forms.symbolic import BATCH, TIME, Access, negative, runs
 from pdec.targets.body import Module
 from pdec.targets.inline import Inline
 from pdec.targets.layout import INDENT, WIDTH
 from pdec.targets.loops import Loops
-from pdec.targets.nests import Nest, axis_of
+from pdec.targets.nests import Nest
 from pdec.targets.phases import Region, strided
 from pdec.targets.reals import Reals
 
@@ -27,6 +27,8 @@ SHARE = "k~share"  # which of the threads that share a sum
 
 class Cells(Loops):
     """Lines of a device function, without who runs them."""
+
+    mark = "//"
 
     def __init__(
         self,
@@ -53,9 +55,7 @@ class Cells(Loops):
     def _say(self, maps: Iterable[Map]) -> None:
         done = len(self.lines)
         super()._say(maps)
-        for number in range(done, len(self.lines)):
-            text = self.lines[number].replace("# ", "// ", 1).replace("\\", "/")
-            self.lines[number] = text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
+        self.lines[done:] = [line.replace("\\", "/") for line in self.lines[done:]]
 
     def _sizes(self, nest: Nest) -> dict[str, int]:
         return {k: v for m in nest.maps for k, v in self.sizes(m).items()}
@@ -75,20 +75,10 @@ class Cells(Loops):
                 low = self.layer(axis, place, offset)
                 high = low + 1
             elif place != TIME and not (axis.name in self.rings and offset):
-                low, high = self._range(place, axis.extent(place), gathered)
+                low, high = self.range_of(place, axis.extent(place), gathered)
                 low, high = low + offset, high + offset
             found.append((low, high))
         return tuple(found)
-
-    def _range(self, index: str, extent: int, gathered: str) -> tuple[int, int]:
-        axis = axis_of(index)
-        low = self.margins.get(axis, 0) - ghosts_of(index)
-        high = low + extent
-        if gathered:
-            axes = self.module.array(gathered).axes
-            ghosts = next((a.ghosts for a in axes if a.name == axis), 0)
-            low, high = low - ghosts, high + ghosts
-        return low, high
 
     def _cells(self, maps: list[Map], indent: str) -> None:
         """Statements at one cell, one after another."""

@@ -92,7 +92,7 @@ class Threads(Cells):
         targets = math.prod(sizes[i] for i in parallel)
         terms = math.prod(sizes[i] for i in serial)
         shared = bool(serial) and targets < MANY and terms > FEW
-        bounds = tuple(self._range(i, sizes[i], nest.gathered) for i in parallel)
+        bounds = tuple(self.range_of(i, sizes[i], nest.gathered) for i in parallel)
         writes = nest.writes()
         own_sums = all(self.of_all(name) for name in writes)
         split = self.apart and bool(serial) and not shared and own_sums
@@ -144,7 +144,7 @@ class Threads(Cells):
 
     def _ranges(self, phase: Phase) -> dict[str, tuple[int, int]]:
         sizes, nest = self._sizes(phase.nest), phase.nest
-        found = {i: self._range(i, sizes[i], nest.gathered) for i in nest.indices}
+        found = {i: self.range_of(i, sizes[i], nest.gathered) for i in nest.indices}
         return {**found, SHARE: (0, phase.shares)}
 
     # --- pieces

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 
 WIDTH = 88
@@ -63,10 +64,17 @@ def unpack(homes: dict[str, str], indent: str = INDENT) -> list[str]:
     return [*lines, line(pending)] if pending else lines
 
 
-def comment(text: str, indent: str = INDENT) -> str:
-    """A comment line, cut to the width of the page."""
-    line = f"{indent}# {text}"
-    return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
+def comment(text: str, indent: str = INDENT, mark: str = "#") -> list[str]:
+    """A comment, in as many lines as it takes."""
+    lines = textwrap.wrap(
+        text,
+        WIDTH - len(indent),
+        initial_indent=f"{mark} ",
+        subsequent_indent=f"{mark}     ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [indent + line for line in lines]
 
 
 def table(

@@ -184,7 +184,7 @@ class Loops(Body):
             text, location = statement.origin
             words = f"{text}  ({location})" if location else text
             if words != self._said and text:
-                self.lines.append(comment(words))
+                self.lines += comment(words, mark=self.mark)
             self._said = words
 
     def _nest(self, nest: Nest) -> None:

@@ -133,7 +133,7 @@ class Function(Body):
         origin = statement.origin
         said = f"{origin.text}  ({origin.location})" if origin.location else origin.text
         if said != self._said and origin.text:
-            self.lines.append(comment(said))
+            self.lines += comment(said)
         self._said = said
 
     def _shared(self, statement: Map) -> bool:
@@ -233,7 +233,7 @@ def write(
             function.lines.append(f"{INDENT}{each.first}(n, c, v)")
         left = line.unfilled(each.statements) if line and each.name == "_step" else {}
         for name, axes in left.items():
-            function.lines.append(comment(f"ghost cells of {name} not filled below"))
+            function.lines += comment(f"ghost cells of {name} not filled below")
             ghosts.clear_along(function, name, axes)
         function.add_all(each.statements)
         texts.append(function.text())

@@ -148,7 +148,7 @@ def by_number(jacobians: dict[str, Jacobian]) -> list[str]:
 def copy_lines(copy: Copy, body: Loops) -> list[str]:
     """Loops over the cells of arrays of one sample, in the order of the vector."""
     text, location = copy.origin
-    lines = [comment(f"{text}  ({location})")] if location and not copy.back else []
+    lines = comment(f"{text}  ({location})") if location and not copy.back else []
     if copy.home:
         lines.append(f"{INDENT}{copy.vector} = {copy.home}")
     lines.append(f"{INDENT}place = 0")
