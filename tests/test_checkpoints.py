@@ -13,7 +13,9 @@ import math
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import time
 import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
@@ -384,18 +386,20 @@ def test_a_fork_gets_threads_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("PDEC_NUM_THREADS", "2")
     given = case(module, 6)
     wanted = gradients(module, given)  # the threads of this process exist now
+    assert in_child(lambda: same_bits(gradients(module, given), wanted))
+
+
+def in_child(call: Callable[[], Any]) -> Any:
+    """What a function returns in a process that is forked, and may hang there."""
     ours, theirs = multiprocessing.Pipe()
-
-    def child() -> None:
-        theirs.send(same_bits(gradients(module, given), wanted))
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads
-        process = multiprocessing.get_context("fork").Process(target=child)
+        fork = multiprocessing.get_context("fork")
+        process = fork.Process(target=lambda: theirs.send(call()))
         process.start()
     try:
         assert ours.poll(20), "the child hangs"
-        assert ours.recv()
+        return ours.recv()
     finally:
         process.kill()
         process.join()
@@ -458,6 +462,31 @@ def test_ctrl_c_calls_the_rest_off(two_threads: Any) -> None:
         two_threads._begin = begin
     assert len(begun) < 8
     assert same_bits(gradients(two_threads, given), wanted)
+
+
+def test_ctrl_c_keeps_no_lock(two_threads: Any) -> None:
+    """It comes at the end of each function in turn that the queue of tiles calls."""
+    own = {f.__code__ for f in vars(two_threads._Queue).values() if callable(f)}
+
+    def interrupted(moment: int) -> bool:
+        moments = itertools.count()
+
+        def look(frame: Any, event: str, _: Any) -> Any:
+            within = event == "return" and frame.f_back.f_code in own
+            if within and next(moments) == moment:
+                raise KeyboardInterrupt
+            return look
+
+        sys.settrace(look)
+        try:
+            two_threads._each_tile(8, 1, int, lambda *_: time.sleep(1e-3), str)
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(None)
+        return False
+
+    assert in_child(lambda: [*itertools.takewhile(interrupted, range(1000))])
 
 
 def test_few_sums_are_held_at_a_time(two_threads: Any) -> None:

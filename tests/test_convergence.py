@@ -188,3 +188,26 @@ def test_walls_excuse_half_an_order_and_no_more() -> None:
     assert Measured(3.8, 4, (), least=3.5).deviation == 0.0
     assert Measured(4.2, 4, (), least=3.5).deviation == pytest.approx(0.2)
     assert Measured(float("nan"), 4, (), least=3.5).deviation == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "term", "expected"), [(2, "-upwind(U, z)", 1), (4, "∂(U ∂z)", 2)]
+)
+def test_walls_excuse_nothing_where_less_is_promised(
+    accuracy: int, term: str, expected: int
+) -> None:
+    """The order beside walls, accuracy - 1/2, is more than such a term has anywhere."""
+    text = f"""\
+grid x[40] on [0, 1]
+field z(x)
+param U >= 0 init 0.01, W2 >= 0 init 1e-3
+at x = 0: z = 0.3
+at x = 1: ∂z = 0
+dz/dt = -(z - tanh(0.5 z + {term} + W2 ∂²z))
+accuracy {accuracy}
+steps 4
+ω = 0.4
+"""
+    found = in_space(from_text(text, "least.npde"), "numpy", {})
+    assert (found.expected, found.least) == (expected, None)
+    assert found.deviation <= TOLERANCE, found

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import os
+import signal
+import threading
 from types import ModuleType
+from typing import Any
 
 import pytest
-from test_gradients import point_of
+from test_gradients import arguments, point_of
 from test_numba import check_equal, results
 
 from pdec.pipeline import compile_source, module_of
@@ -124,3 +128,32 @@ def test_what_rows_depend_on_is_not_shared_out(monkeypatch: pytest.MonkeyPatch) 
     assert module._ROWS == (0, 0)
     monkeypatch.setenv("PDEC_NUM_THREADS", "2")
     check_equal(module, module_of(compile_source(source)), batch=1, full=False)
+
+
+def test_ctrl_c_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of two members waits for the other when Ctrl-C comes instead of that one."""
+    ours, theirs = modules("channels", monkeypatch)
+    monkeypatch.setenv("PDEC_NUM_THREADS", "2")
+    given, run = arguments(point_of(theirs, 1, 1)), ours._run_samples
+    wanted = ours.forward(**given)
+    begun, ended, counters = threading.Event(), threading.Event(), []
+
+    def member(first: int, last: int, *rest: Any) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            counters.append(rest[4][-2])
+            begun.set()
+            run(first, last, *rest)
+            ended.set()
+        elif first < last:  # what comes before compiles
+            assert begun.wait(60)
+            os.kill(os.getpid(), signal.SIGINT)
+            threading.Event().wait(60)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ours, "_run_samples", member)
+        ours.forward(**given)
+    try:
+        assert ended.wait(60)
+    finally:
+        counters[0][0] = 1 << 62  # else its thread would run for ever
+    assert ours.forward(**given).tobytes() == wanted.tobytes()

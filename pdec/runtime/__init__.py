@@ -110,11 +110,11 @@ import sys
 import threading
 import warnings
 import zipfile
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numba

@@ -7,9 +7,9 @@ import contextvars
 import functools
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 from pdec.runtime.generated import MODEL
@@ -22,45 +22,46 @@ from pdec.runtime.generated import MODEL
 
 
 class _Queue:
-    """Tiles that threads take in turn, and their results, folded in that order."""
+    """Tiles that threads take in turn, and their results, folded in that order.
+
+    Ctrl-C may come anywhere.  So what locks and waits is C: a Condition's `with` enters
+    by way of Python, and interrupted there it would keep the lock.
+    """
 
     def __init__(self, tiles: list[slice], ahead: int, fold: Callable[[Any], None]):
         self.failed: dict[int, Exception] = {}
-        self._left, self._turn = deque(enumerate(tiles)), threading.Condition()
+        self._left, self._next = enumerate(tiles), SimpleQueue[Any]()
         self._results: dict[int, Any] = {}
-        self._folded, self._ahead, self._fold = 0, ahead, fold
+        self._folded, self._fold, self._lock = 0, fold, threading.Lock()
+        self._off = False
+        for _ in range(ahead + 1):
+            self._next.put(next(self._left, None))
 
     def serve(self, work: Callable[[slice, Any], Any], own: Any) -> None:
         """Take tiles until none is left."""
-        while True:
-            with self._turn:
-                while self._left and self._left[0][0] > self._folded + self._ahead:
-                    self._turn.wait()
-                if not self._left:
-                    return
-                number, rows = self._left.popleft()
+        while (tile := self._next.get()) and not self._off:
             try:
-                self._give(number, work(rows, own))
+                self._give(tile[0], work(tile[1], own))
             except Exception as error:
-                self.failed[number] = error
+                self.failed[tile[0]] = error
                 self.call_off()
             except BaseException:  # or the others would wait for its result
                 self.call_off()
                 raise
+        self._next.put(None)  # for the next thread
 
     def _give(self, number: int, result: Any) -> None:
-        with self._turn:
+        with self._lock:
             self._results[number] = result
             while self._folded in self._results:
                 self._fold(self._results.pop(self._folded))
                 self._folded += 1
-            self._turn.notify_all()
+                self._next.put(next(self._left, None))
 
     def call_off(self) -> None:
         """Let nobody take another tile, or wait for one."""
-        with self._turn:
-            self._left.clear()
-            self._turn.notify_all()
+        self._off = True
+        self._next.put(None)
 
 
 def _each_tile(

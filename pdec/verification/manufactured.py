@@ -119,7 +119,7 @@ def order_in_space(model: Model) -> tuple[int, float | None]:
     Second comes the order that a relaxation may have at walls: ∂² loses one order in a
     cell of N there, 1/2 in the mean square, and nothing need spread the error.
     """
-    found, least = [], None
+    found, least = [], math.inf
     for derivative in derivatives(model):
         inner, axis, order, bias = derivative.args
         within = {str(p.args[1]) for p in inner.atoms(Partial)}
@@ -130,7 +130,8 @@ def order_in_space(model: Model) -> tuple[int, float | None]:
         found.append(1 if bias else 2 if on_faces else model.accuracy)
         if walled and order == 2 and model.relaxation:
             least = model.accuracy - 0.5
-    return min(found, default=0), least
+    order = min(found, default=0)
+    return order, least if least < order else None
 
 
 # --- the solution ---------------------------------------------------------------------
