@@ -161,6 +161,24 @@ dt = 0.1
     assert found.deviation <= TOLERANCE, found
 
 
+@pytest.mark.parametrize("accuracy", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_where_walls_lead_finer_grids_show_the_order(accuracy: int) -> None:
+    """Weak diffusion: the error at walls spreads over a few cells."""
+    text = f"""grid x[8] on [0, 1]
+field z(x)
+at x = 0: z = 0.3
+at x = 1: z + 0.3 ∂n z = 0
+param D >= 0 init 1e-4, b(x) init 0.1
+dz/dt = D ∂²z - z³ + b
+accuracy {accuracy}
+steps 4
+dt = 0.1
+"""
+    found = in_space(from_text(text, "weak.npde"), "numpy", {})
+    assert len(found.errors) > 2 and found.least is None
+    assert found.deviation <= TOLERANCE, found
+
+
 # --- models that nobody thought of ----------------------------------------------------
 
 # Steps that are refined with the grid have random parameters for each; an equation of a
