@@ -132,7 +132,8 @@ class Builder:
             return f"declare it: `const {name.text} = 1`"
         if called:
             return f"define it: `{name.text}(s) = …`"
-        return f"declare it, for instance with `param {name.text} init 0`"
+        learnt = f"`param {name.text} init 0` if it is learnt"
+        return f"declare it: `const {name.text} = 1`, or {learnt}"
 
     def unknown_axis(self, axis: str, span: Span) -> NoReturn:
         """Report an axis that the grid does not have."""
