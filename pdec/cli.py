@@ -52,8 +52,8 @@ Python module that trains it.
 \b
 Exit status:
   0    done
-  1    the system failed: disk full, input or output error; or a file is not laid
-       out in the canonical form (fmt --check)
+  1    the system failed: disk full, input or output error; a file is not laid
+       out in the canonical form (fmt --check); or a check failed (verify)
   2    something in the model or on the command line is to be mended
   3    the model was read and is numerically unstable (check, stability)
   70   a bug in pdec
@@ -296,7 +296,8 @@ commands.add_command(verify)
 def completion(shell: str | None) -> int:
     """Print the script that lets SHELL complete pdec's commands and options.
 
-    Without SHELL, the one that the environment names is taken.
+    Without SHELL, the one that the environment names is taken.  The script's first
+    lines say how to install it.
     """
     from click.shell_completion import get_completion_class
 

@@ -109,7 +109,7 @@ def require(target: str) -> None:
     if needs and importlib.util.find_spec(needs) is None:
         raise UsageError(
             f"the target '{target}' needs the package {needs}: "
-            f"pip install pdec[{needs}]"
+            f"pip install 'pdec[{needs}]'"
         )
 
 

@@ -23,6 +23,7 @@ import pdec
 from pdec import cli
 from pdec.commands import files, terminal
 from pdec.errors import Diagnostic, ModelErrors, UsageError
+from pdec.pipeline import require
 from pdec.source import Span
 
 MODEL = """\
@@ -152,7 +153,7 @@ def run_process(*arguments, **options):
 def test_help_teaches(capsys):
     assert run("--help") == 0
     out = capsys.readouterr().out
-    for word in ("compile", "check", "show", "completion", "Exit status", "NO_COLOR"):
+    for word in ("compile", "check", "show", "completion", "(verify)", "NO_COLOR"):
         assert word in out
     for status in (0, 1, 2, 3, 70, 130):
         assert re.search(rf"(?m)^ +{status} ", out)
@@ -645,3 +646,9 @@ def test_names_of_settings_have_both_spellings(tmp_path):
     example = Path(__file__).parent.parent / "examples" / "adr1d.npde"
     assert run("compile", example, "--set", "γ=2", "-o", output) == 0
     assert "gamma = 2.0" in output.read_text("utf-8")
+
+
+def test_an_absent_package_is_named_with_a_command_for_any_shell(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"pip install 'pdec\[numba\]'$"):
+        require("numba")
