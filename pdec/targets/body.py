@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 import sympy
 
 from pdec.adjoints.adjoint import BAR, DOT
-from pdec.forms.statements import Array, Axis, Map, Role
+from pdec.forms.statements import Array, Axis, Map, Role, Statement
 from pdec.forms.symbolic import BATCH, TIME, Access, Constant, IndexValue, accesses
 from pdec.targets.arrays import InPlace
 from pdec.targets.inline import Inline
-from pdec.targets.layout import call
+from pdec.targets.layout import call, comment
 from pdec.targets.names import Names
 from pdec.targets.views import bare, running_indices, spread
 
@@ -92,6 +92,15 @@ class Body:
         self.locals: dict[str, str] = {}
         self.made: set[str] = set()
         self.parts = 0
+        self._said = ""
+
+    def explain(self, statement: Statement) -> None:
+        """Say which piece of the equation comes next, once."""
+        text, location = statement.origin
+        said = f"{text}  ({location})" if location else text
+        if said != self._said and text:
+            self.lines += comment(said, mark=self.mark)
+        self._said = said
 
     def make(self, name: str, home: str, value: str) -> None:
         """Put a shared array that the function makes itself into its dict."""

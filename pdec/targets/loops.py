@@ -29,7 +29,7 @@ from pdec.forms.symbolic import (
 )
 from pdec.targets.body import LEVEL, Body, Module, split_mark
 from pdec.targets.inline import Inline
-from pdec.targets.layout import INDENT, WIDTH, comment
+from pdec.targets.layout import INDENT, WIDTH
 from pdec.targets.nests import Nest, Piece, axis_of, rows_at_once
 from pdec.targets.numbers import Numbers
 from pdec.targets.shared import shortened
@@ -72,7 +72,6 @@ class Loops(Body):
         self.scalars = scalars
         self.touched: set[str] = set()
         self.here: dict[Access, str] = {}
-        self._said = ""
 
     # --- names and places
 
@@ -181,11 +180,7 @@ class Loops(Body):
     def _say(self, maps: Iterable[Map]) -> None:
         """Say which pieces of the equation come next, each once."""
         for statement in maps:
-            text, location = statement.origin
-            words = f"{text}  ({location})" if location else text
-            if words != self._said and text:
-                self.lines += comment(words, mark=self.mark)
-            self._said = words
+            self.explain(statement)
 
     def _nest(self, nest: Nest) -> None:
         maps = [self.numbered(m) for m in nest.maps]

@@ -48,7 +48,6 @@ class Function(Body):
         self._folded: dict[str, list[str]] = {}  # along these axes, and not yet cleared
         self.head = head
         self.doc = doc
-        self._said: str | None = None
         self._calls: dict[sympy.Expr, Constant] = {}
 
     def text(self) -> str:
@@ -127,14 +126,6 @@ class Function(Body):
                 self.lines.append(f"{INDENT}{self.module.names(name)} = {inline(node)}")
             found[node] = self._calls[node]
         return replace(statement, expr=statement.expr.xreplace(found))
-
-    def explain(self, statement: Statement) -> None:
-        """Say which piece of the equation comes next, once."""
-        origin = statement.origin
-        said = f"{origin.text}  ({origin.location})" if origin.location else origin.text
-        if said != self._said and origin.text:
-            self.lines += comment(said)
-        self._said = said
 
     def _shared(self, statement: Map) -> bool:
         """Statements on shared arrays alone run once a call and are written inline."""

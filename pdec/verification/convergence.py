@@ -45,6 +45,7 @@ from pdec.verification.manufactured import (
 
 Array = NDArray[np.float64]
 State = dict[str, Array]
+Ready = tuple[ModuleType, dict[str, Any]]  # a module, and what its run is given
 
 TOLERANCE = 0.1
 _CELLS = {1: 48, 2: 30, 3: 18}  # of the coarsest grid along an axis, by axes
@@ -109,17 +110,17 @@ def in_space(source: Source, target: str, settings: Mapping[str, float]) -> Meas
         raise Unsuitable("its equation has no derivatives along the grid")
     rate, highest = _fastest(coarse, target), _highest_derivative(coarse.model)
 
-    def run(time: float, refined: int) -> tuple[float, float]:
-        """The error on a grid, and the growth of one."""
+    def run(time: float, refined: int) -> tuple[float, Ready]:
+        """The error on a grid, and what ran there."""
         finer = _FINER**refined
         steps = math.ceil(time * finer**highest)
         made = _made(source, settings, steps=steps, finer=finer)
-        module, given = _ready(made, target, _HIGH_ORDER, time / rate)
-        error = _distance(_run(module, given), given["z0"])
-        return error, _growth(module, given)
+        module, given = ready = _ready(made, target, _HIGH_ORDER, time / rate)
+        return _distance(_run(module, given), given["z0"]), ready
 
     for time in _TIMES:
-        (first, _), (second, growth) = run(time, 0), run(time, 1)
+        (first, _), (second, ready) = run(time, 0), run(time, 1)
+        growth = _growth(*ready)
         if first <= _SMALL and growth <= _GROWTH:
             break  # else the equation lets errors grow: a shorter run
     if first <= _SMALL and not growth <= _GROWTH:
@@ -199,9 +200,7 @@ def _fastest(made: Manufactured, target: str) -> float:
     return max(1.2 * size, 1.0)
 
 
-def _ready(
-    made: Manufactured, target: str, scheme: str, time: float
-) -> tuple[ModuleType, dict[str, Any]]:
+def _ready(made: Manufactured, target: str, scheme: str, time: float) -> Ready:
     """The module of a run over a time, and what it is given."""
     dt = time / made.model.steps
     module = _compiled(clocked(made.model, scheme=scheme, dt=dt), target)
@@ -249,10 +248,9 @@ def _well_posed(variable: Any) -> Array:
 
     A square matrix is positive: a random one could be a diffusion of -1.
     """
-    kind, first, second = variable.init
-    mean, swing = first, second
+    kind, mean, swing = variable.init
     if kind == "uniform":
-        mean, swing = (first + second) / 2, (second - first) / 2
+        mean, swing = (mean + swing) / 2, (swing - mean) / 2
     shape = variable.shape[int(variable.axes[0] == "t") :]
     rows, columns = (1, 1, *shape)[-2:]
     if rows == columns:

@@ -99,12 +99,8 @@ def _run_through(
     The values are those after the first `start` steps.
     """
     out = _like_fields(run, len(ends))
-    z, x, c, stops = (
-        _state_of(values),
-        _inputs_of(run.inputs),
-        _shared(run),
-        np.array(ends),
-    )
+    z, x, c = _state_of(values), _inputs_of(run.inputs), _shared(run)
+    stops = np.array(ends)
     states = tuple(each.reshape(-1, *each.shape[2:]) for each in out.values())
 
     def work(rows: slice, space: _Buffers) -> None:
