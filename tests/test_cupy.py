@@ -578,7 +578,7 @@ def test_no_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda n: None if n == "cupy" else find(n)
     )
-    with pytest.raises(UsageError, match=r"pip install pdec\[cupy\]"):
+    with pytest.raises(UsageError, match=r"pip install 'pdec\[cupy\]'"):
         pdec.load(ROOT / "tests/models/single.npde", target="cupy")
 
 

@@ -77,6 +77,6 @@ def test_a_package_that_is_gone(file: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "numba", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"pip install pdec\[numba\]"):
+    with pytest.raises(UsageError, match=r"pip install 'pdec\[numba\]'"):
         pdec.load(file, target="numba")
     assert name not in sys.modules

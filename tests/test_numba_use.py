@@ -226,7 +226,7 @@ def test_numba_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         "find_spec",
         lambda name: None if name == "numba" else find(name),
     )
-    with pytest.raises(UsageError, match=r"pip install pdec\[numba\]"):
+    with pytest.raises(UsageError, match=r"pip install 'pdec\[numba\]'"):
         pdec.load(MODELS / "single.npde", target="numba")
 
 
