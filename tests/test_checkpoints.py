@@ -12,7 +12,6 @@ import json
 import math
 import multiprocessing
 import os
-import signal
 import sys
 import threading
 import time
@@ -442,14 +441,16 @@ def test_errstate_reaches_the_threads(two_threads: Any) -> None:
     assert threading.main_thread() in seen
 
 
-def test_ctrl_c_calls_the_rest_off(two_threads: Any) -> None:
+def test_ctrl_c_calls_the_rest_off(
+    two_threads: Any, ctrl_c: Callable[[], None]
+) -> None:
     given, begun, numbers = case(two_threads, 8), [], itertools.count()
     begin = two_threads._begin
 
     def interrupted(run: Any, values: Any, space: Any, rows: Any) -> Any:
         begun.append(rows)
         if next(numbers) == 1:  # the list may have grown again by now
-            os.kill(os.getpid(), signal.SIGINT)
+            ctrl_c()
             threading.Event().wait(0.2)
         return begin(run, values, space, rows)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import os
-import signal
 import threading
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -130,7 +129,9 @@ def test_what_rows_depend_on_is_not_shared_out(monkeypatch: pytest.MonkeyPatch) 
     check_equal(module, module_of(compile_source(source)), batch=1, full=False)
 
 
-def test_ctrl_c_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_leaves_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch, ctrl_c: Callable[[], None]
+) -> None:
     """One of two members waits for the other when Ctrl-C comes instead of that one."""
     ours, theirs = modules("channels", monkeypatch)
     monkeypatch.setenv("PDEC_NUM_THREADS", "2")
@@ -146,8 +147,9 @@ def test_ctrl_c_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
             ended.set()
         elif first < last:  # what comes before compiles
             assert begun.wait(60)
-            os.kill(os.getpid(), signal.SIGINT)
+            ctrl_c()
             threading.Event().wait(60)
+            raise AssertionError("Ctrl-C did not arrive")
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(ours, "_run_samples", member)
