@@ -118,6 +118,8 @@ LAYERS = (
     "targets/numpy",
     "targets/vectors",
     "targets/nests",
+    "targets/around",
+    "targets/together",
     "targets/loops",
     "targets/teams",
     "targets/compiled",

@@ -9,17 +9,19 @@ has a level for each state that is kept, and two for its cotangents.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pdec.adjoints.adjoint import BAR
 from pdec.forms.statements import Array, Axis, Role, successor
 from pdec.forms.symbolic import TIME
+from pdec.targets.around import Depths, axes_around, beyond, filled, unfolded
 from pdec.targets.body import MARKS, Module, split_mark
 from pdec.targets.layout import INDENT, call, unpack
 from pdec.targets.loops import Loops
-from pdec.targets.nests import Function, carried_arrays, scalars, schedule, together
+from pdec.targets.nests import Nest, Piece, carried_arrays, scalars, schedule
 from pdec.targets.teams import meetings
+from pdec.targets.together import Function, together
 from pdec.targets.vectors import Part
 
 ACTIVE = (Role.PARAM, Role.COEFFICIENT)
@@ -51,11 +53,14 @@ class Kernels:
     module: Module
     margins: dict[str, int]
     shares: bool = False  # whether threads are to share samples out
+    periodic: frozenset[str] = frozenset()  # axes
     used: dict[str, tuple[str, ...]] = field(default_factory=dict)
     touched: set[str] = field(default_factory=set)
     together: int = 1  # samples that may take steps together
     beside: set[str] = field(default_factory=set)  # their arrays
     meets: dict[str, set[int]] | None = None  # where teams do, if samples may have one
+    around: frozenset[str] = frozenset()  # periodic axes without ghosts on the way back
+    beyond: dict[str, Depths] = field(default_factory=dict)  # what is read past ends
 
     @property
     def row(self) -> int:
@@ -107,8 +112,10 @@ class Kernels:
         listed = list(kernels)
         carried = carried_arrays(kernel.statements for kernel in listed)
         axes, found = self.module.axes, {}
+        every = [kernel.statements for kernel in listed]
+        self.around = axes_around(self.periodic, every, self.arrays, axes)
         for kernel in listed:
-            pieces = schedule(kernel.statements, self.arrays, axes)
+            pieces = self._pieces(kernel.statements)
             numbers = scalars(pieces, self.arrays, carried) - {kernel.result}
             found[kernel.name] = pieces, numbers
         steps = [found[name] for name in TOGETHER if name in found]
@@ -129,6 +136,7 @@ class Kernels:
                 apart=apart,
                 meets=(self.meets or {}).get(name),
                 far=self.of(Role.STATE) if apart and name == TOGETHER[-1] else (),
+                around=self.around,
             )
             body.add_all(pieces)
             bodies.append(body)
@@ -136,13 +144,24 @@ class Kernels:
         self.used = {mark: self._used(mark, bodies) for mark in MARKS}
         return [self._text(k, b) for k, b in zip(listed, bodies, strict=True)]
 
+    def _pieces(self, statements: Sequence[Part]) -> list[Piece]:
+        """The pieces of a function, those that fill the ends of a ring among them."""
+        listed, axes = unfolded(statements, self.around), self.module.axes
+        pieces = schedule(listed, self.arrays, axes)
+        for piece in pieces:
+            if isinstance(piece, Nest):
+                for name, _, depths in beyond(piece, self.around, self.arrays):
+                    known = self.beyond.setdefault(name, {})
+                    known |= {a: max(k, known.get(a, 0)) for a, k in depths.items()}
+        return filled(pieces, statements, self.around, self.arrays, axes)
+
     def _meetings(self, steps: Mapping[str, Function]) -> dict[str, set[int]] | None:
         """Before which pieces of a step a team meets, if it can share samples out."""
         if not self.shares:
             return None
         found = {}
         for name, (pieces, numbers) in steps.items():
-            body = Loops(self.module, self.margins, numbers)
+            body = Loops(self.module, self.margins, numbers, around=self.around)
             if (meets := meetings(pieces, body)) is None:
                 return None
             found[name] = meets

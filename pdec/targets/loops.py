@@ -59,16 +59,18 @@ class Loops(Body):
         apart: bool = False,
         meets: Collection[int] | None = None,
         far: Collection[str] = (),
+        around: Collection[str] = (),
     ) -> None:
         """Loops over all rows, or those of a member of a team that ``meets``.
 
         ``apart``: sums over all rows are kept apart for each of them; ``far``: arrays
-        that were set long ago, and are no longer in the cache.
+        that were set long ago, and are no longer in the cache; ``around``: axes along
+        which no ghost cells are gathered into.
         """
         super().__init__(module)
         self.beside, self.rows, self.far = beside, rows, set(far)
         self.apart, self.meets, self.at = apart, meets, "0"
-        self.margins = margins
+        self.margins, self.around = margins, around
         self.scalars = scalars
         self.touched: set[str] = set()
         self.here: dict[Access, str] = {}
@@ -327,7 +329,7 @@ class Loops(Body):
         axis = axis_of(index)
         low = self.margins.get(axis, 0) - ghosts_of(index)
         high = low + extent
-        if gathered:
+        if gathered and axis not in self.around:
             axes = self.module.array(gathered).axes
             ghosts = next((a.ghosts for a in axes if a.name == axis), 0)
             low, high = low - ghosts, high + ghosts
@@ -406,7 +408,7 @@ class Loops(Body):
         """Leave zero where cotangents were, so that a gather may read there."""
         name, array = self.local(clear.array), self.module.array(clear.array)
         for axis in array.axes:
-            if not axis.ghosts:
+            if not axis.ghosts or axis.name in self.around:
                 continue
             low, ghosts = self.margins[axis.name], range(axis.ghosts)
             layers = [m for k in ghosts for m in (low - 1 - k, low + axis.size + k)]

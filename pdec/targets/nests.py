@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 
 import sympy
 
-from pdec.adjoints.adjoint import BAR, DOT
+from pdec.adjoints.adjoint import BAR
 from pdec.forms.functions import Select
 from pdec.forms.statements import Array, Clear, Fold, Ghost, Map, Role
 from pdec.forms.symbolic import BATCH, TIME, Access, IndexValue, accesses, ordered
@@ -82,11 +82,11 @@ def schedule(
             if not statement.ghosts_only:  # else they are zero: see the docstring
                 pieces.append(_zero(statement, arrays, axes))
         elif isinstance(statement, Ghost | Fold):
-            name, maps = statement.array, [_of_one_sample(m) for m in statement.maps]
+            name, maps = statement.array, [*statement.maps]
             if isinstance(statement, Fold) and zeros:
                 ghosts = (m.target.of(name) for m in statement.ghost.maps)
                 maps += [Map(g, sympy.S.Zero, statement.origin) for g in ghosts]
-            pieces += [Nest(_loops(one, axes), [one], fixed=True) for one in maps]
+            pieces += [alone(one, axes) for one in maps]
             later = [s.array for s in listed[number + 1 :] if isinstance(s, Fold)]
             if isinstance(statement, Fold) and not zeros and name not in later:
                 pieces.append(Clear(name, True, statement.origin))
@@ -94,6 +94,12 @@ def schedule(
             assert isinstance(statement, Map), statement
             _place(pieces, _nest(_of_one_sample(statement), scattered, arrays, axes))
     return pieces
+
+
+def alone(statement: Map, axes: tuple[str, ...]) -> Nest:
+    """A nest for one statement, which no other joins."""
+    one = _of_one_sample(statement)
+    return Nest(_loops(one, axes), [one], fixed=True)
 
 
 def _of_one_sample(statement: Map) -> Map:
@@ -150,7 +156,7 @@ def _nest(
 ) -> Nest:
     """A nest for one statement."""
     loops, name = _loops(statement, axes), statement.writes
-    if name in scattered and _vanishes(statement, axes):
+    if name in scattered and vanishes(statement, axes):
         moved = _gathered(statement)
         nest = Nest(loops, [moved], gathered=name)
     else:
@@ -176,7 +182,7 @@ def _gathered(statement: Map) -> Map:
     return replace(statement, target=target, expr=statement.expr.xreplace(moved))
 
 
-def _vanishes(statement: Map, axes: tuple[str, ...]) -> bool:
+def vanishes(statement: Map, axes: tuple[str, ...]) -> bool:
     """Whether an expression is zero where its cotangents are, outside of the cells."""
     grid = {i for i in statement.target.indices if i in axes}
     values = {v.index_name for v in statement.expr.atoms(IndexValue)}
@@ -350,85 +356,6 @@ def _is_scalar(name: str, nest: Nest, arrays: Mapping[str, Array]) -> bool:
     if not sets or sets[0].accumulate or sets[0].over or not nest.indices:
         return False
     return all(_pointwise(m, nest.indices) for m in sets)
-
-
-# --- several samples together ---------------------------------------------------------
-
-# LLVM compares so many pairs of addresses at most before it runs a loop on vectors
-_PAIRS = 128
-Function = tuple[list[Piece], set[str]]  # pieces, and which of their arrays are numbers
-
-
-def together(
-    functions: Collection[Function],
-    arrays: Mapping[str, Array],
-    axes: tuple[str, ...],
-    carried: set[str],
-) -> tuple[int, set[str]]:
-    """How many samples take steps together, and which of their arrays lie side by side.
-
-    A coefficient that was loaded then serves all of them, and they are added up before
-    they go to a sum. One alone where more of what is touched is its own than shared.
-    What functions hand on to others, ``carried``, lies side by side as well.
-    """
-    inputs = {n for n, array in arrays.items() if array.role is Role.INPUT}
-    beside = inputs | {n + BAR for n in inputs}
-    for name in carried:
-        base, mark = split_mark(name)
-        if arrays[base].role is Role.WORK and mark != DOT:
-            beside.add(name)
-    own: set[str] = set()
-    shared: set[str] = set()
-    for pieces, numbers in functions:
-        for piece in pieces:
-            if isinstance(piece, Copy | Call):
-                return 1, set()
-            if isinstance(piece, Clear):
-                continue
-            if not {axis_of(i) for i in piece.indices} <= set(axes):
-                return 1, set()  # channels
-            for name in (piece.reads() | piece.writes()) - numbers:
-                array = arrays[split_mark(name)[0]]
-                if array.per_sample:
-                    own.add(name)
-                elif axes[-1] in (axis.name for axis in array.axes):
-                    shared.add(name)
-    for name in own | beside:  # they lie so along the first axis of the grid
-        if [a.name for a in arrays[split_mark(name)[0]].axes][1:2] != [axes[0]]:
-            return 1, set()
-    nests = [(n, f[1]) for f in functions for n in f[0] if isinstance(n, Nest)]
-    for samples in (4, 2):
-        pairs = (_pairs(n, numbers, arrays, samples) for n, numbers in nests)
-        if len(shared) >= len(own) and max(pairs) <= _PAIRS:
-            return samples, own | beside
-    return 1, set()
-
-
-def _pairs(
-    nest: Nest, numbers: set[str], arrays: Mapping[str, Array], samples: int
-) -> int:
-    """How many pairs of addresses might overlap, one of them at least written to.
-
-    Those at a constant distance count once, unless levels of a field are among them.
-    """
-
-    def array(name: str) -> Array:
-        return arrays[split_mark(name)[0]]
-
-    levels = any(array(n).role in (Role.STATE, Role.NEXT) for n in nest.writes())
-    apart = levels or len(nest.indices) > 1
-
-    def places(found: Iterable[Access]) -> set[tuple[object, ...]]:
-        return {
-            (a.array, a.index if levels else a.index[:-1], k)
-            for a in found
-            if a.array not in numbers
-            for k in range(samples if apart and array(a.array).per_sample else 1)
-        }
-
-    written = places(m.target for m in nest.maps)
-    read = places(a for m in nest.maps for a in accesses(m.expr)) - written
-    return len(written) * len(read) + len(written) * (len(written) - 1) // 2
 
 
 def carried_arrays(functions: Iterable[Iterable[Part]]) -> set[str]:

@@ -32,11 +32,13 @@ def write(
     functions: Sequence[SampleFunction], module: Module, derivation: Derivation
 ) -> Written:
     """Write the compiled functions, and the shapes of the arrays that they get."""
-    kernels = Kernels(module, _margins(derivation), worth_sharing(derivation.model))
+    model = derivation.model
+    periodic = frozenset(name for name, axis in model.axes.items() if axis.periodic)
+    kernels = Kernels(module, _margins(derivation), worth_sharing(model), periodic)
     solved = _solved(derivation)
     texts = kernels.texts(_kernel(f, functions, derivation, solved) for f in functions)
-    every = derivation.model.every is not None
-    along = {name for name, v in derivation.model.targets.items() if v.along}
+    every = model.every is not None
+    along = {name for name, v in model.targets.items() if v.along}
     others = [*by_number(derivation.jacobians), *copies(kernels, along, every=every)]
     return Written(texts, others, _tables(kernels))
 
@@ -124,6 +126,7 @@ def _tables(kernels: Kernels) -> list[str]:
     every = dict.fromkeys(n for mark in MARKS for n in kernels.shared(mark))
     places = {n: _inner(kernels.arrays[n], kernels.margins) for n in every}
     lines += _table("_C_PLACES", "where they lie within their margins", places, "slice")
+    lines += _ends(kernels)
     lines.append("# samples that may take steps together, and cells of each")
     lines.append(f"_TOGETHER = {kernels.together}")
     lines.append(f"_ROW = {kernels.row}")
@@ -133,6 +136,23 @@ def _tables(kernels: Kernels) -> list[str]:
     summed = tuple_of([f'"{n}"' for n in kernels.summed()])
     lines.append(f"_C_SUMMED: tuple[str, ...] = {summed}")
     return lines
+
+
+def _ends(kernels: Kernels) -> list[str]:
+    """What the way back reads of shared arrays beyond the ends of periodic axes."""
+    found = {}
+    for name in kernels.shared():
+        array, depths, rows = kernels.arrays[name], kernels.beyond.get(name, {}), []
+        for number, axis in enumerate(array.axes):
+            if axis.name in depths:
+                low = kernels.margins[axis.name]
+                rows.append(
+                    f"({number}, {low}, {low + axis.size}, {depths[axis.name]})"
+                )
+        if rows:
+            found[name] = tuple_of(rows)
+    remark = "periodic axes of theirs: number, first cell, last, cells needed beyond"
+    return _table("_C_AROUND", remark, found, "tuple[int, int, int, int]")
 
 
 def _table(

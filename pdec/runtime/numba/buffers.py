@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 
 from pdec.runtime.checks import _Run
-from pdec.runtime.compiled import _C, _C_BAR, _C_PLACES, _C_SUMMED, _V, _V_BAR, _V_DOT
+from pdec.runtime.compiled import (
+    _C,
+    _C_AROUND,
+    _C_BAR,
+    _C_PLACES,
+    _C_SUMMED,
+    _V,
+    _V_BAR,
+    _V_DOT,
+)
 from pdec.runtime.generated import MODEL
 from pdec.runtime.types import Array, Arrays
 
@@ -81,12 +90,19 @@ def _tangent_buffers(run: _Run) -> _Buffers:
 def _with_margins(
     c: Arrays, shapes: Mapping[str, tuple[int, ...]], dtype: Any
 ) -> _Tuple:
-    """Return arrays that all samples share, each within its margins."""
+    """Return arrays that all samples share, each within its margins.
+
+    Those that the way back reads around a periodic axis go on beyond its ends.
+    """
     found = []
     for name, shape in shapes.items():
         array = _zeros_of(shape, dtype)
         if name in c:
             array[_C_PLACES[name]] = c[name]
+        for axis, first, last, ghosts in _C_AROUND.get(name, ()):
+            cells = array.swapaxes(0, axis)
+            cells[first - ghosts : first] = cells[last - ghosts : last]
+            cells[last : last + ghosts] = cells[first : first + ghosts]
         found.append(array)
     return tuple(found)
 

@@ -1,0 +1,122 @@
+"""Adjoints along periodic axes that read around the ring, and fold nothing.
+
+    z̄[x-1] += Z_m1 Z̄              Z̄ beyond each end = Z̄ at the other one
+    z̄[x+1] += Z_p1 Z̄          →   z̄[x] = Z_m1[x+1] Z̄[x+1] + Z_p1[x-1] Z̄[x-1]
+    ghost cells of z̄ folded
+
+The loops then run over the cells alone, whose rows begin where vectors do, and what is
+filled are the ends of what a gather reads.  Along other axes, and where a cotangent is
+not gathered, ghost cells are folded: see ``nests``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import sympy
+
+from pdec.adjoints.adjoint import BAR
+from pdec.forms.statements import Array, Fold, Ghost, GhostRow, Map
+from pdec.forms.symbolic import Access, accesses, widened
+from pdec.targets.body import split_mark
+from pdec.targets.nests import Nest, Piece, alone, vanishes
+from pdec.targets.vectors import Call, Copy, Part
+
+Depths = dict[str, int]  # by axis: how far beyond its ends is read
+
+
+def axes_around(
+    periodic: Iterable[str],
+    functions: Iterable[Sequence[Part]],
+    arrays: Mapping[str, Array],
+    axes: tuple[str, ...],
+) -> frozenset[str]:
+    """The periodic axes along which all cotangents can be gathered around.
+
+    What ends in ghost cells along one of them must be folded in the same function: a
+    gather for ghost cells relies on zeros where this one reads around.
+    """
+    found = set(periodic)
+    for statements in functions:
+        folded = {(s.array, s.ghost.axis) for s in statements if isinstance(s, Fold)}
+        if folded and any(isinstance(s, Copy | Call) for s in statements):
+            return frozenset()
+        for statement in statements:
+            if not isinstance(statement, Map) or not statement.target.offsets:
+                continue
+            name = statement.writes
+            ghosts = {a.name for a in arrays[split_mark(name)[0]].axes if a.ghosts}
+            gathered = vanishes(statement, axes)
+            found -= {a for a in ghosts if not gathered or (name, a) not in folded}
+    return frozenset(found)
+
+
+def unfolded(statements: Iterable[Part], around: Collection[str]) -> list[Part]:
+    """The statements without folds along axes that are gathered around."""
+    return [
+        s for s in statements if not (isinstance(s, Fold) and s.ghost.axis in around)
+    ]
+
+
+def filled(
+    pieces: Iterable[Piece],
+    statements: Iterable[Part],
+    around: Collection[str],
+    arrays: Mapping[str, Array],
+    axes: tuple[str, ...],
+) -> list[Piece]:
+    """The pieces, and before a gather the ends of what it reads, set to the others."""
+    folds = {s.ghost.axis: s for s in statements if isinstance(s, Fold)}
+    done: set[Ghost] = set()
+    found: list[Piece] = []
+    for piece in pieces:
+        if isinstance(piece, Nest):
+            for name, corners, depths in beyond(piece, around, arrays):
+                array = arrays[split_mark(name)[0]]
+                if not array.per_sample:
+                    continue  # filled once a call
+                for ghost in _ends(array.element().of(name), corners, depths, folds):
+                    if ghost not in done:
+                        found += [alone(m, axes) for m in ghost.maps]
+                        done.add(ghost)
+            done = {ghost for ghost in done if ghost.array not in piece.writes()}
+        found.append(piece)
+    return found
+
+
+def beyond(
+    nest: Nest, around: Collection[str], arrays: Mapping[str, Array]
+) -> list[tuple[str, bool, Depths]]:
+    """What a gather reads beyond ends: an array, if in corners too, how far by axis.
+
+    Values that have ghost cells of their own, so many, are left out: they are filled.
+    """
+    found: dict[str, Depths] = {}
+    corners: set[str] = set()
+    for access in (a for m in nest.maps for a in accesses(m.expr) if nest.gathered):
+        name = access.array
+        ghosts = {a.name: a.ghosts for a in arrays[split_mark(name)[0]].axes}
+        offsets = {a: abs(k) for a, k in access.offsets.items() if a in around}
+        if not name.endswith(BAR) and all(k <= ghosts[a] for a, k in offsets.items()):
+            continue
+        for axis, depth in offsets.items():
+            depths = found.setdefault(name, {})
+            depths[axis] = max(depth, depths.get(axis, 0))
+        if len(offsets) > 1:
+            corners.add(name)
+    return [(name, name in corners, depths) for name, depths in found.items()]
+
+
+def _ends(
+    element: Access, corners: bool, depths: Depths, folds: Mapping[str, Fold]
+) -> Iterable[Ghost]:
+    """Beyond both ends of each axis what is at the other one; then the corners too."""
+    index = element.index
+    for axis, depth in sorted(depths.items(), reverse=True):
+        low, high = (
+            tuple(GhostRow(((side, k, sympy.S.One),)) for k in range(depth))
+            for side in (1, -1)
+        )
+        yield Ghost(element.array, axis, index, low, high, folds[axis].origin)
+        if corners:
+            index = tuple((widened(n, depth) if n == axis else n, k) for n, k in index)
