@@ -118,6 +118,7 @@ LAYERS = (
     "targets/numpy",
     "targets/vectors",
     "targets/nests",
+    "targets/rings",
     "targets/around",
     "targets/together",
     "targets/loops",
@@ -132,7 +133,6 @@ LAYERS = (
     "targets/cuda",
     "targets/records",
     "targets/transfers",
-    "targets/rings",
     "targets/cupy",
     # derivation → the module's text
     "runtime",

@@ -19,7 +19,8 @@ from pdec.adjoints.adjoint import BAR
 from pdec.forms.statements import Array, Fold, Ghost, GhostRow, Map
 from pdec.forms.symbolic import Access, accesses, widened
 from pdec.targets.body import split_mark
-from pdec.targets.nests import Nest, Piece, alone, vanishes
+from pdec.targets.nests import Nest, Piece, alone, gathers
+from pdec.targets.rings import narrowed
 from pdec.targets.vectors import Call, Copy, Part
 
 Depths = dict[str, int]  # by axis: how far beyond its ends is read
@@ -27,7 +28,7 @@ Depths = dict[str, int]  # by axis: how far beyond its ends is read
 
 def axes_around(
     periodic: Iterable[str],
-    functions: Iterable[Sequence[Part]],
+    functions: Sequence[Sequence[Part]],
     arrays: Mapping[str, Array],
     axes: tuple[str, ...],
 ) -> frozenset[str]:
@@ -36,7 +37,7 @@ def axes_around(
     What ends in ghost cells along one of them must be folded in the same function: a
     gather for ghost cells relies on zeros where this one reads around.
     """
-    found = set(periodic)
+    found = frozenset(periodic)
     for statements in functions:
         folded = {(s.array, s.ghost.axis) for s in statements if isinstance(s, Fold)}
         if folded and any(isinstance(s, Copy | Call) for s in statements):
@@ -46,15 +47,20 @@ def axes_around(
                 continue
             name = statement.writes
             ghosts = {a.name for a in arrays[split_mark(name)[0]].axes if a.ghosts}
-            gathered = vanishes(statement, axes)
-            found -= {a for a in ghosts if not gathered or (name, a) not in folded}
-    return frozenset(found)
+            known = all((name, axis) in folded for axis in ghosts & found)
+            if known and gathers(statement, arrays, axes, found):
+                continue
+            if ghosts & found:
+                return axes_around(found - ghosts, functions, arrays, axes)
+    return found
 
 
-def unfolded(statements: Iterable[Part], around: Collection[str]) -> list[Part]:
+def unfolded(statements: Iterable[Part], around: frozenset[str]) -> list[Part]:
     """The statements without folds along axes that are gathered around."""
     return [
-        s for s in statements if not (isinstance(s, Fold) and s.ghost.axis in around)
+        narrowed(s, around) if isinstance(s, Fold) else s
+        for s in statements
+        if not (isinstance(s, Fold) and s.ghost.axis in around)
     ]
 
 

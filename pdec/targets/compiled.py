@@ -147,7 +147,7 @@ class Kernels:
     def _pieces(self, statements: Sequence[Part]) -> list[Piece]:
         """The pieces of a function, those that fill the ends of a ring among them."""
         listed, axes = unfolded(statements, self.around), self.module.axes
-        pieces = schedule(listed, self.arrays, axes)
+        pieces = schedule(listed, self.arrays, axes, around=self.around)
         for piece in pieces:
             if isinstance(piece, Nest):
                 for name, _, depths in beyond(piece, self.around, self.arrays):

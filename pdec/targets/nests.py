@@ -67,10 +67,12 @@ def schedule(
     axes: tuple[str, ...],
     *,
     zeros: bool = False,
+    around: Collection[str] = (),
 ) -> list[Piece]:
     """Group the statements of a function into nests, in an order that is as good.
 
-    What was folded is cleared in the end, or with ``zeros`` layer by layer.
+    What was folded is cleared in the end, or with ``zeros`` layer by layer.  Along axes
+    in ``around`` a gather leaves ghost cells alone.
     """
     listed = list(statements)
     scattered = {s.writes for s in listed if isinstance(s, Map) and s.target.offsets}
@@ -92,7 +94,11 @@ def schedule(
                 pieces.append(Clear(name, True, statement.origin))
         else:
             assert isinstance(statement, Map), statement
-            _place(pieces, _nest(_of_one_sample(statement), scattered, arrays, axes))
+            one = _of_one_sample(statement)
+            if one.writes in scattered and gathers(one, arrays, axes, around):
+                _place(pieces, _nest(_gathered(one), arrays, axes, one.writes))
+            else:
+                _place(pieces, _nest(one, arrays, axes))
     return pieces
 
 
@@ -150,18 +156,14 @@ def axis_of(index: str) -> str:
 
 def _nest(
     statement: Map,
-    scattered: set[str],
     arrays: Mapping[str, Array],
     axes: tuple[str, ...],
+    gathered: str = "",
 ) -> Nest:
     """A nest for one statement."""
-    loops, name = _loops(statement, axes), statement.writes
-    if name in scattered and vanishes(statement, axes):
-        moved = _gathered(statement)
-        nest = Nest(loops, [moved], gathered=name)
-    else:
-        nest = Nest(loops, [statement])
-    nest.lengths = _lengths(loops, statement, arrays)
+    loops = _loops(statement, axes)
+    lengths = _lengths(loops, statement, arrays)
+    nest = Nest(loops, [statement], gathered=gathered, lengths=lengths)
     if statement.over and not statement.accumulate:
         nest.cleared = list(nest.maps)
         nest.maps = [replace(m, accumulate=not m.maximum) for m in nest.maps]
@@ -182,14 +184,25 @@ def _gathered(statement: Map) -> Map:
     return replace(statement, target=target, expr=statement.expr.xreplace(moved))
 
 
-def vanishes(statement: Map, axes: tuple[str, ...]) -> bool:
-    """Whether an expression is zero where its cotangents are, outside of the cells."""
+def gathers(
+    statement: Map,
+    arrays: Mapping[str, Array],
+    axes: tuple[str, ...],
+    around: Collection[str],
+) -> bool:
+    """Whether what a statement scatters can be gathered.
+
+    Along axes that end, its expression is zero beyond the cells, as cotangents are.
+    """
     grid = {i for i in statement.target.indices if i in axes}
     values = {v.index_name for v in statement.expr.atoms(IndexValue)}
     beside = {*statement.over, *values} & set(axes)
     layers = any("_" in p or "*" in p for p in _places(statement))
     if beside or layers or statement.maximum:
         return False
+    target = arrays[split_mark(statement.writes)[0]]
+    if not any(axis.ghosts and axis.name not in around for axis in target.axes):
+        return True
     for term in sympy.Add.make_args(sympy.expand_mul(statement.expr)):
         if not any(_is_zero_outside(f, grid) for f in sympy.Mul.make_args(term)):
             return False

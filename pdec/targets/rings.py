@@ -73,7 +73,7 @@ def closed(
     return [
         function._replace(
             statements=tuple(
-                _narrowed(statement, around)
+                narrowed(statement, around)
                 for statement in function.statements
                 if not _idle(statement, arrays, around)
             )
@@ -95,7 +95,7 @@ def _idle(
     return False
 
 
-def _narrowed(statement: Statement, around: frozenset[str]) -> Statement:
+def narrowed(statement: Statement, around: frozenset[str]) -> Statement:
     """The ghost cells of a wall, without those in a corner with a ring."""
     if not isinstance(statement, Ghost | Fold):
         return statement
