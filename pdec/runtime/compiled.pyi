@@ -5,7 +5,8 @@ the order of _V, _V_BAR, _V_DOT; the fields come first and have levels: v[k][her
 field before a step and v[k][there] after it, v_bar[k][n % 2] and v_bar[k][(n + 1) % 2]
 are their cotangents, n being the number of steps before. c, c_bar, c_dot are tuples in
 the order of _C, _C_BAR, _C_DOT. Every array has margins around its cells, zero beyond
-ghost cells; in a cotangent the ghost cells are zero too once they are folded.
+ghost cells; in a cotangent the ghost cells are zero too once they are folded, or, along
+a periodic axis that is read around, set anew before each reading.
 """
 
 from typing import Any

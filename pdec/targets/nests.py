@@ -8,7 +8,8 @@
 Statements over the same indices, of the same lengths, share a nest where each reads
 what the others write at its own cell alone.  A scatter is turned into a gather: what is
 at cell x - m goes to x, and the loops run over the ghost cells too.  That is right
-because cotangents are kept zero outside of the cells that they belong to.
+because cotangents are kept zero outside of the cells that they belong to; for periodic
+axes see ``around``.
 """
 
 from __future__ import annotations
