@@ -8,7 +8,7 @@ from typing import Any
 import numba
 from llvmlite import ir
 
-from pdec.runtime.numba.tools import _compiled, _inlined
+from pdec.runtime.numba.tools import _compiled
 
 # [feature: rows]
 # --- where threads meet --------------------------------------------------------------
@@ -75,7 +75,7 @@ def _ask(typing: Any, array: Any, place: Any) -> Any:
     return numba.void(array, numba.int64), write
 
 
-@_inlined
+@_compiled
 def _ask_for(array: Any, row: Any) -> None:
     """Have a row of an array brought into the cache, line by line."""
     width = array.shape[1]
