@@ -28,7 +28,7 @@ _DECLARE_NOTHING = frozenset({"at", "loss", "steps", "accuracy", "scheme", "dtyp
 
 def words_of(code: str) -> frozenset[str]:
     """The words that a line may have declared, in their canonical spelling."""
-    code = code.translate(str.maketrans(LOOK_ALIKES))
+    code = code.translate({ord(strange): a for strange, a in LOOK_ALIKES.items()})
     head, semicolon, tail = code.partition(";")
     if semicolon and not code.startswith("kernel"):
         return words_of(head) | words_of(tail.lstrip())
