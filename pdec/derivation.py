@@ -28,7 +28,7 @@ class Formula:
     left: str
     sign: str
     right: sympy.Expr | None
-    target: Access | None = None
+    target: Access | Symbolic | None = None
     over: tuple[str, ...] = ()
     maximum: bool = False
 
@@ -44,6 +44,7 @@ class Section:
 def sections(derivation: Derivation) -> list[Section]:
     """The derivation from equation to gradients, in reading order."""
     model, program = derivation.model, derivation.program
+    named = {name: c.expr for name, c in program.constants.items() if c.expr}
     found = [
         Section(
             "equation", tuple(Formula(line, "", None) for line in equations(model))
@@ -51,6 +52,10 @@ def sections(derivation: Derivation) -> list[Section]:
         Section("kernels", tuple(Formula(line, "", None) for line in model.notes)),
         Section(
             "moments combined into stencils, once a call", _maps(program.coefficients)
+        ),
+        Section(
+            "constant weights",
+            tuple(Formula("", "=", e, Symbolic(name)) for name, e in named.items()),
         ),
         Section("initial state", _maps(program.initial)),
         Section(_step_title(model), _maps(program.step)),
@@ -139,11 +144,18 @@ def text_line(formula: Formula, spelling: Mapping[str, str]) -> str:
     big = "max" if formula.maximum else "Σ"
     letters = ", ".join(index_letter(name) for name in formula.over)
     total = f"{big}_{{{letters}}} " if formula.over else ""
-    minus = formula.sign == "+=" and negative(formula.right)
-    value = -formula.right if minus else formula.right
+    sign, value = _signed(formula)
     right = text(value, spelling, channels=channels)
     wrapped = f"({right})" if total and value.is_Add else right
-    return f"{left} {'-=' if minus else formula.sign} {total}{wrapped}"
+    return f"{left} {sign} {total}{wrapped}"
+
+
+def _signed(formula: Formula) -> tuple[str, sympy.Expr]:
+    """The sign and the right side: ``+= -b`` is written ``-= b``."""
+    assert formula.right is not None
+    if formula.sign == "+=" and negative(formula.right):
+        return "-=", -formula.right
+    return formula.sign, formula.right
 
 
 def _names_channels(formula: Formula) -> bool:
@@ -157,7 +169,12 @@ def stability_lines(derivation: Derivation) -> list[str]:
     """What is known about ω before any number is."""
     form, model = derivation.stability, derivation.model
     factor = form.scheme.factor
-    words = "" if factor is None else f"G = {text(factor, {'h': 'Δt'})}, "
+    if factor is not None:
+        above, below = sympy.fraction(factor)
+        if below.xreplace(dict.fromkeys(below.free_symbols, sympy.S.Zero)) < 0:
+            factor = -above / -below  # 1/(1 - Δt rate), not -1/(Δt rate - 1)
+    h = "Δt" if form.layer is None else "ω"
+    words = "" if factor is None else f"G = {text(factor, {'h': h})}, "
     if form.layer is None:
         where = "" if form.affine else ", linearised about a state"
         return [f"{words}one rate for each mode θ of F{where}"]
@@ -168,8 +185,10 @@ def stability_lines(derivation: Derivation) -> list[str]:
     waves = " + ".join(
         f"{a}{_phase(place, model.axis_names)}" for place, a in moves.items()
     )
+    euler = "G(θ, s) = 1 - ω + ω s Λ(θ), stable where |G| ≤ 1 for every mode θ"
+    other = f"{words}rate = s Λ(θ) - 1 for every mode θ"
     return [
-        "G(θ, s) = 1 - ω + ω s Λ(θ), stable where |G| ≤ 1 for every mode θ",
+        euler if model.scheme == "euler" else other,
         f"Λ(θ) = {waves}",
         f"slopes s = f' in [{low:g}, {high:g}]",
     ]
@@ -224,14 +243,15 @@ def _latex_equations(derivation: Derivation) -> list[str]:
 def latex_line(formula: Formula, spelling: Mapping[str, str]) -> str:
     """One formula as a row of an ``align`` environment."""
     assert formula.target is not None and formula.right is not None
-    sign = r"\mathrel{+}=" if formula.sign == "+=" else "="
+    sign, value = _signed(formula)
+    sign = rf"\mathrel{{{sign[0]}}}=" if sign != "=" else sign
     big = r"\max" if formula.maximum else r"\sum"
     channels = _names_channels(formula)
     letters = (index_letter(name) for name in formula.over)
     indices = ", ".join(latex(sympy.Symbol(letter)) for letter in letters)
     total = rf"{big}_{{{indices}}} " if formula.over else ""
-    right = latex(formula.right, spelling, channels=channels)
-    inside = rf"\left({right}\right)" if total and formula.right.is_Add else right
+    right = latex(value, spelling, channels=channels)
+    inside = rf"\left({right}\right)" if total and value.is_Add else right
     left = latex(formula.target, spelling, channels=channels)
     return f"  {left} &{sign} {total}{inside}"
 

@@ -130,6 +130,34 @@ def test_spaces(written, expected):
     assert formatted(GRID + expected) == f"{GRID}{expected}\n"
 
 
+NAMED = f"{GRID}field u(x), v(x)\nparam a(x), γ\nf(s) = s"
+FACTORS = [
+    ("Z = a u(1-u)", "Z = a u (1 - u)"),
+    ("Z = a u²(1-u)", "Z = a u² (1 - u)"),
+    ("Z = ∂ u(1 -u)", "Z = ∂u (1 - u)"),
+    ("Z = a f (u)(1-u)", "Z = a f(u) (1 - u)"),
+    ("Z = -γ (u-f (u))", "Z = -γ (u - f(u))"),
+    ("Z = -γ(u-f(u))", "Z = -γ(u - f(u))"),
+    ("Z = u  (1-u) (u-a)", "Z = u (1 - u) (u - a)"),
+    ("Z = a² (1-u)", "Z = a² (1 - u)"),
+    ("Z = v a (x) tanh (u)", "Z = v a(x) tanh(u)"),
+    ("g(r, s) = γ r(1-s)", "g(r, s) = γ r (1 - s)"),
+]
+
+
+@pytest.mark.parametrize(("written", "expected"), FACTORS)
+def test_a_product_does_not_look_like_a_call(written, expected):
+    assert formatted(f"{NAMED}\n{written}") == f"{NAMED}\n{expected}\n"
+    assert formatted(f"{NAMED}\n{expected}") == f"{NAMED}\n{expected}\n"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "examples").glob("*.npde")), ids=lambda p: p.name
+)
+def test_examples_are_in_the_canonical_form(path):
+    assert format_model(read(path)) == path.read_text("utf-8")
+
+
 def test_long_lines_are_broken_before_operators():
     terms = " + ".join(f"coefficient_{k} z" for k in range(9))
     text = formatted(f"{GRID}dz/dt = -γ(z - f({terms}))")

@@ -480,6 +480,16 @@ def test_save_leaves_nothing_half_written(
     assert path.read_bytes() == kept and os.listdir(tmp_path) == ["p.npz"]
 
 
+def test_save_names_the_path_that_it_was_given(adr1d: Any, tmp_path: Path) -> None:
+    p, missing = adr1d.init_params(), tmp_path / "none" / "p.npz"
+    wanted = f"cannot write {missing}: there is no folder {missing.parent}"
+    with pytest.raises(FileNotFoundError, match=re.escape(wanted) + "$"):
+        adr1d.save(missing, p)
+    with pytest.raises(IsADirectoryError, match=re.escape(f"directory: '{tmp_path}'")):
+        adr1d.save(tmp_path, p)
+    assert os.listdir(tmp_path) == []
+
+
 def test_load_checks_the_model(adr1d: Any, image2d: Any, tmp_path: Path) -> None:
     path = tmp_path / "p.npz"
     image2d.save(path, image2d.init_params())
@@ -537,6 +547,7 @@ def mistakes(adr1d: Any) -> Any:
         "p lacks 'b'; it has W0, W1, W2": (
             lambda: go({name: p[name] for name in ("W0", "W1", "W2")}, z0)
         ),
+        "p lacks 'W0': pass p={'W0': …, 'W1': …, 'W2': …, 'b': …}": lambda: go({}, z0),
         "p['b'] has shape (64,), expected (128,), with axes (x,)": (
             lambda: go({**p, "b": np.zeros(64)}, z0)
         ),
@@ -595,7 +606,7 @@ def test_mistakes_with_images(image2d: Any, rng: Any) -> None:
         "y is of type list, expected an array of classes": grad([0, 1, 2]),
         "y has shape (3, 3), expected (batch,)": grad(np.zeros((3, 3), int)),
         "y has a batch of 2, expected 3": grad(label[:2]),
-        "inputs lacks 'img'": grad(x=None),
+        "inputs lacks 'img': pass inputs={'img': …}": grad(x=None),
         "inputs['img'] has shape (3, 5, 6), expected (batch, 6, 5), with axes (batch, "
         "x, y)": grad(x={"img": img.transpose(0, 2, 1)}),
         "inputs has unknown 'image'; did you mean 'img'?": grad(x={"image": img}),

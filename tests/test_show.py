@@ -11,6 +11,9 @@ import pytest
 from pdec import cli, pipeline, source
 from pdec.commands import explain
 from pdec.commands.show import STAGES
+from pdec.derivation import sections, stability_lines
+from pdec.forms import notation
+from pdec.forms.symbolic import Access, Constant
 
 EXAMPLES = (
     "adr1d",
@@ -71,11 +74,41 @@ def balanced(line):
 def test_latex_of_the_readme_model(derivations):
     text = explain.explain(derivations["adr1d"], latex=True)
     for row in (
-        r"\frac{\partial z}{\partial t} &= - \gamma\,\left(- f_{Z} + z\right)",
+        r"\frac{\partial z}{\partial t} &= - \gamma\,\left(z - f_{Z}\right)",
+        r"Z_{-1} &= \frac{W_{2}}{\Delta x^{2}} - \frac{W_{1}}{2\,\Delta x}",
+        r"\bar{Z}_{+1} &\mathrel{+}= \sum_{\mathrm{batch}, x} \bar{Z}\,{z}_{[x+1]}",
+        r"\bar{b} &\mathrel{-}= \sum_{\mathrm{batch}} \bar{Z}",
         r"Z_{0} &= W_{0} - \frac{2\,W_{2}}{\Delta x^{2}}",
         r"\bar{Z} &= \bar{z}^{+}\,\omega\,\left(1 - f_{Z}^{2}\right)",
     ):
         assert row in text
+
+
+def test_a_subscript_of_the_users_is_no_offset():
+    assert notation.latex(Access("W_m1", ()), {"W_m1": "W_m1"}) == r"W_{\mathrm{m1}}"
+    assert notation.latex(Access("W_xm1", ()), {}) == "W_{x-1}"
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_name_is_defined(name, derivations):
+    derived = derivations[name]
+    model = derived.model
+    formulas = [f for part in sections(derived) for f in part.formulas if f.target]
+    known = {*model.constants, *model.spellings, "omega", "dt"}
+    known |= {f"d{axis}" for axis in model.axes} | {str(f.target) for f in formulas}
+    used = {str(c) for f in formulas for c in f.right.atoms(Constant)}
+    assert used <= known
+
+
+def test_the_factor_is_that_of_the_scheme(repository):
+    text = (repository / "examples" / "adr1d.npde").read_text("utf-8")
+    for scheme, factor in {
+        "euler": "G(θ, s) = 1 - ω + ω s Λ(θ), stable where |G| ≤ 1 for every mode θ",
+        "implicit": "G = 1/(1 - ω rate), rate = s Λ(θ) - 1 for every mode θ",
+        "exponential": "G = 1 + (1 - exp(-ω)) rate, rate = s Λ(θ) - 1 for every mode θ",
+    }.items():
+        model = source.from_text(f"{text}scheme {scheme}\n")
+        assert stability_lines(pipeline.derive(model))[0] == factor
 
 
 def test_a_maximum_is_no_sum(derivations):

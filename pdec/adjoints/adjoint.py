@@ -143,8 +143,8 @@ def _pulled_back(solve: Solve) -> Linear:
 
 def _of(solve: Solve) -> str:
     """What u, r and J are."""
-    unknowns, residuals = ", ".join(solve.unknowns), ", ".join(solve.residual.outputs)
-    return f"u = {unknowns}, r = {residuals}, J = ∂r/∂u"
+    unknowns = ", ".join(name.replace("_next", "⁺") for name in solve.unknowns)
+    return f"u = {unknowns}, r = {', '.join(solve.residual.outputs)}, J = ∂r/∂u"
 
 
 def _emptied(block: Block, arrays: dict[str, Array]) -> list[Ghost]:

@@ -50,8 +50,8 @@ class Memory:
     def text(self) -> str:
         """The same for people."""
         lines = [
-            f"memory of a gradient ({self.batch} samples in {self.dtype}, one thread; "
-            f"each has a tile of {self.tile})",
+            f"memory of a gradient ({self.batch} samples in {self.dtype}, one thread, "
+            f"tiles of {self.tile})",
             f"    {'checkpoint':<12}{'states':>8}{'bytes':>18}{'extra steps':>14}",
         ]
         for choice in self.choices:

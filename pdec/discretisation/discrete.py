@@ -136,6 +136,6 @@ def _constants(tables: Tables) -> dict[str, Constant]:
     for weight, name in tables.numbers.items():
         values = {s: sympy.Float(found[str(s.name)].value) for s in weight.free_symbols}
         exact = text(weight, model.spellings)
-        found[name] = Constant(float(weight.xreplace(values)), exact)
+        found[name] = Constant(float(weight.xreplace(values)), exact, weight)
     assert all(math.isfinite(constant.value) for constant in found.values())
     return found

@@ -286,10 +286,12 @@ def _spaced(line: tuple[Piece, ...], place: int) -> bool:
 
 
 def _opening_spaced(line: tuple[Piece, ...], place: int) -> bool:
-    """``f(z)``, ``sin²(z)``, ``W[d]``, ``laplacian(z)``; but ``(a) (b)``, ``2 (b)``."""
+    """``f(z)``, ``sin²(z)``, ``W[d]``, ``laplacian(z)``; but ``2 (b)``, ``a u (b)``."""
     before, piece = line[place - 1].kind, line[place].kind
     if piece == "LSQB":
         return before not in CLOSING | {"NAME", "SUPERSCRIPT", "TRANSPOSE"}
+    if piece == "FACTOR":
+        return True
     if before in {"NAME", "LAPLACIAN"}:
         return False
     if before == "RSQB":

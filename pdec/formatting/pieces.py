@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
+from itertools import pairwise
 from typing import Any
 
 from pdec.reading import tree
@@ -19,7 +20,7 @@ from pdec.reading.parser import tokens
 from pdec.reading.spelling import canonical
 from pdec.source import Span
 
-OPENING = frozenset({"LPAR", "LSQB"})
+OPENING = frozenset({"LPAR", "FACTOR", "LSQB"})
 CLOSING = frozenset({"RPAR", "RSQB"})
 SIGNS = frozenset({"PARTIAL", "NABLA", "NABLA_DOT", "NABLA_POWER", "ROOT"})
 """Signs that stand directly before their operand."""
@@ -43,23 +44,48 @@ class Context:
     """What a text declares that its layout depends on.
 
     ``axes`` are the letters of its grid; ``crosses`` are the gaps between the operands
-    of each dot product with ∇, where the ``·`` stands.
+    of each dot product with ∇, where the ``·`` stands; ``factors`` are where brackets
+    open that are a product with the name before, and are written with a space.
     """
 
     axes: tuple[str, ...]
     crosses: frozenset[Span]
+    factors: frozenset[int]
 
 
 def context(syntax: tree.Tree) -> Context:
-    """Collect the axes and the dot products of a text."""
+    """Collect the axes, the dot products and the factors in brackets of a text."""
     grids = [item for item in syntax.statements if isinstance(item, tree.GridStatement)]
     axes = tuple(axis.name.name for grid in grids for axis in grid.axes)
+    nodes = tuple(_nodes(syntax))
     crosses = {
         Span(node.left.span.end, node.right.span.start)
-        for node in _nodes(syntax)
+        for node in nodes
         if isinstance(node, tree.Binary) and node.op == "."
     }
-    return Context(axes, frozenset(crosses))
+    return Context(axes, frozenset(crosses), frozenset(_factors(nodes, axes)))
+
+
+def _factors(nodes: tuple[Any, ...], axes: tuple[str, ...]) -> Iterator[int]:
+    """Find the brackets of ``a u (1 - u)``, which is no call, nor ``W0(x)``.
+
+    What stands somewhere with no bracket behind it is no function.  A space before the
+    bracket is kept behind the first factor, ``γ(z - f)``, and is set behind others.
+    """
+    found = []
+    for items in (node.items for node in nodes if isinstance(node, tree.Juxtaposition)):
+        for first, group in pairwise(items):
+            name = getattr(first, "base", first)
+            if isinstance(name, tree.Name) and isinstance(group, tree.Group):
+                spaced = first is not items[0] or first.span.end < group.span.start
+                found.append((name, group, spaced))
+    heads = {id(name) for name, _, _ in found}
+    names = [node for node in nodes if isinstance(node, tree.Name)]
+    values = {node.name for node in names if id(node) not in heads}
+    for name, group, spaced in found:
+        inside = {getattr(item, "name", "") for item in group.items}
+        if spaced and name.name in values and not inside <= {*axes, "t"}:
+            yield group.span.start
 
 
 def pieces(text: str, span: Span, known: Context) -> tuple[Piece, ...]:
@@ -80,6 +106,8 @@ def pieces(text: str, span: Span, known: Context) -> tuple[Piece, ...]:
             gap.start <= piece.span.start < gap.end for gap in crosses
         ):
             kind = "CROSS"
+        elif kind == "LPAR" and piece.span.start in known.factors:
+            kind = "FACTOR"
         elif kind == "NAME" and before == "PARTIAL" and following in _OPERAND_STARTS:
             kind = "SUBSCRIPT" if is_subscript(piece.text, known) else "NAME"
         result.append(Piece(kind, piece.text, piece.span))

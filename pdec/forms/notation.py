@@ -34,6 +34,7 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _FUNCTIONS = {"Abs": "abs", "Select": "where", "Maximum": "max", "Minimum": "min"}
 _ACCENTS = {"": "", "bar": "\N{COMBINING MACRON}", "dot": "\N{COMBINING DOT ABOVE}"}
 _SUM, _PRODUCT, _UNIT = 0, 1, 2
+_OFFSET, _SIGN = re.compile(r"\\mathrm{([a-z]?)([mp])(\d+)}"), {"m": "-", "p": "+"}
 
 
 # How the compiler's channel indices are written; the batch and the cells stay unsaid.
@@ -168,8 +169,8 @@ class _Text:
         base, exponent = expr.args
         if exponent == sympy.Rational(1, 2):
             return _UNIT, f"√{self.render(base, _UNIT)}"
-        if exponent == -1:
-            return _PRODUCT, f"1/{self.render(base, _UNIT)}"
+        if exponent.is_Integer and exponent < 0:
+            return _PRODUCT, f"1/{self.render(base**-exponent, _UNIT)}"
         if exponent.is_Integer:
             raised = str(exponent).translate(_SUPERSCRIPT)
             return _UNIT, f"{self.render(base, _UNIT)}{raised}"
@@ -213,6 +214,9 @@ class _Latex(LatexPrinter):
         super().__init__({"mul_symbol": r"\,", "fold_short_frac": False})
         self.spelling = spelling
         self.channels = channels
+
+    def _as_ordered_terms(self, expr: sympy.Expr, **_: Any) -> list[sympy.Expr]:
+        return sorted(expr.args, key=term_key)
 
     def _print_Access(self, expr: Access, **_: Any) -> str:
         name = self._name(expr.array)
@@ -274,6 +278,8 @@ class _Latex(LatexPrinter):
             word if len(word) == 1 or word.isdigit() else rf"\mathrm{{{word}}}"
             for word in [*subs, *supers]
         )
+        if base not in self.spelling:  # a coefficient of the compiler's
+            below = _OFFSET.sub(lambda at: f"{at[1]}{_SIGN[at[2]]}{at[3]}", below)
         above = "^{+}" if following else ""
         return f"{written}_{{{below}}}{above}" if below else f"{written}{above}"
 

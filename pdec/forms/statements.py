@@ -318,6 +318,7 @@ class Constant(NamedTuple):
 
     value: float
     text: str
+    expr: sympy.Expr | None = None  # of what the compiler named
 
 
 def verify(block: Block, arrays: dict[str, Array]) -> None:

@@ -101,11 +101,11 @@ SUBSCRIPTS: dict[str, str] = dict(
 
 SUPERSCRIPTS: dict[str, str] = dict(zip("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789", strict=True))
 
-# Letters of other alphabets that cannot be told from Latin ones.
-_LOOK_ALIKES: dict[str, str] = {
+LOOK_ALIKES: dict[str, str] = {
     **dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "ABEZHIKMNOPTYXo", strict=True)),
     **dict(zip("АВЕКМНОРСТХаеорсухіјѕһ", "ABEKMHOPCTXaeopcyxijsh", strict=True)),
 }
+"""Letters of other alphabets that cannot be told from Latin ones."""
 
 _REMEDIES: dict[str, str] = {
     "×": "a product is written `*` or `·`",
@@ -165,7 +165,7 @@ def remedy(character: str) -> str | None:
         return _REMEDIES[character]
     if character in SUBSCRIPTS:
         return "a subscript belongs to a name: `W₀`"
-    plain = _LOOK_ALIKES.get(character)
+    plain = LOOK_ALIKES.get(character)
     if plain is None and character.isspace():
         return "write an ordinary space"
     if plain is None:

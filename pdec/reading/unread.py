@@ -12,7 +12,13 @@ from __future__ import annotations
 import re
 
 from pdec.errors import suggest
-from pdec.reading.spelling import GREEK, STATEMENT_WORDS, SUBSCRIPTS, canonical
+from pdec.reading.spelling import (
+    GREEK,
+    LOOK_ALIKES,
+    STATEMENT_WORDS,
+    SUBSCRIPTS,
+    canonical,
+)
 
 _LETTERS = "A-Za-z" + "".join(GREEK)
 _WORD = re.compile(f"[{_LETTERS}][{_LETTERS}0-9_{''.join(SUBSCRIPTS)}]*")
@@ -22,6 +28,7 @@ _DECLARE_NOTHING = frozenset({"at", "loss", "steps", "accuracy", "scheme", "dtyp
 
 def words_of(code: str) -> frozenset[str]:
     """The words that a line may have declared, in their canonical spelling."""
+    code = code.translate({ord(strange): a for strange, a in LOOK_ALIKES.items()})
     head, semicolon, tail = code.partition(";")
     if semicolon and not code.startswith("kernel"):
         return words_of(head) | words_of(tail.lstrip())

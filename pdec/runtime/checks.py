@@ -290,9 +290,10 @@ def _named(value: Any, variables: Mapping[str, Variable], label: str) -> Arrays:
             raise ValueError(f"{label} has unknown {name!r}{_nearest(name, variables)}")
     for name in variables:
         if name not in value:
-            raise ValueError(
-                f"{label} lacks {name!r}; it has {', '.join(value) or '-'}"
-            )
+            every = ", ".join(f"{key!r}: …" for key in variables)
+            given, remedy = ", ".join(value), f": pass {label}={{{every}}}"
+            has = f"; it has {given}" if given else remedy
+            raise ValueError(f"{label} lacks {name!r}{has}")
     return {name: value[name] for name in variables}
 
 

@@ -66,6 +66,10 @@ def save(path: str | os.PathLike[str], p: Arrays) -> None:
     signature = {"model": MODEL.name, "source_hash": MODEL.source_hash}
     values[_SIGNATURE] = np.array(json.dumps(signature))
     target = Path(path)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"cannot write {path}: there is no folder {target.parent}"
+        )
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         with zipfile.ZipFile(partial, "w") as archive:
@@ -73,6 +77,8 @@ def save(path: str | os.PathLike[str], p: Arrays) -> None:
                 with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w") as entry:
                     np.lib.format.write_array(entry, value, allow_pickle=False)
         os.replace(partial, target)
+    except OSError as error:  # names the file that the user knows
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     finally:
         partial.unlink(missing_ok=True)
 
