@@ -502,6 +502,31 @@ def test_the_own_initial_state_is_judged() -> None:
     assert (report.numerical, report.about) == ("unstable", "the state given")
 
 
+def test_samples_alike_in_all_cells_and_others_are_judged_together() -> None:
+    module = compiled(TIMED.format(param="param a init 5", rate="-a u²"))
+    p, flat = module.init_params(), np.full((1, 8), 0.01)
+    rough = flat + np.linspace(0.0, 9.0, 8)
+    judged = [module.stability(p, state=z) for z in (flat, rough)]
+    assert [report.numerical for report in judged] == ["stable", "unstable"]
+    both = module.stability(p, state=np.concatenate([flat, rough, flat]))
+    assert both.numerical == "unstable"
+    assert both.growth == pytest.approx(judged[1].growth)
+
+
+def test_a_warning_says_how_to_ask_for_its_verdict() -> None:
+    text = TIMED.format(param="input v(x)\nparam a init 5", rate="v - a sin²(u)")
+    module = compiled(f"{text}target y(x)\nloss = mean((u - y)²)\n")
+    p, z0, v = module.init_params(), np.full((2, 8), 0.01), np.zeros((2, 8))
+    z0[1] = 0.75
+    with pytest.warns(module.StabilityWarning) as caught:
+        module.value_and_grad(p, z0, z0, inputs={"v": v})
+    call = "stability(p, state=…, inputs=…)"
+    words = f"the state given, sample 1; to ask for the same: {call}"
+    assert words in str(caught[0].message)
+    again = module.stability(p, state=z0[1:], inputs={"v": v[1]})
+    assert str(again).replace("the state given", words) in str(caught[0].message)
+
+
 # --- growth for a while -----------------------------------------------------------
 
 SHEAR = (

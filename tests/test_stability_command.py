@@ -61,6 +61,26 @@ def test_pictures_are_drawn(plane_of: str, tmp_path: Path) -> None:
     assert np.abs(pixels - pixels.mean(axis=-1, keepdims=True)).max() < 0.02
 
 
+def test_only_what_grows_is_critical(tmp_path: Path) -> None:
+    picture = tmp_path / "out.svg"
+    for omega, status, words, other in (
+        ("0.5", 0, "least stable: waves of 2 cells", "critical"),
+        ("0.6", 3, "critical: waves of 2 cells", "least stable"),
+    ):
+        options = ["--omega", omega, "--plot", str(picture)]
+        assert main(["stability", ADR, *options]) == status
+        text = picture.read_text("utf-8")  # the comments hold the words
+        assert words in text and other not in text
+
+
+def test_a_map_of_one_value_has_a_scale(tmp_path: Path) -> None:
+    picture = tmp_path / "out.svg"
+    digits = str(ROOT / "examples/digits.npde")
+    assert main(["stability", digits, "--plot", str(picture)]) == 0
+    text = picture.read_text("utf-8")
+    assert "{0.900}" in text and "10^{" not in text
+
+
 def test_a_map_over_two_dimensions(uneven: Path, tmp_path: Path) -> None:
     picture = tmp_path / "out.svg"
     again = tmp_path / "again.svg"

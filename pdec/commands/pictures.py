@@ -157,7 +157,8 @@ class _Found:
         self._mark(axes, theta, size, [self.axes[0]])
 
     def _mark(self, axes: Axes, x: float, y: float, names: list[str]) -> None:
-        """Mark the critical mode, and say which wave it is."""
+        """Mark the mode that the verdict is about, and say which wave it is."""
+        word = "critical" if self.report.growth > 1e-12 else "least stable"
         waves = "the mean"
         if math.isfinite(self.report.wavelength):
             waves = f"waves of {self.report.wavelength:.3g} cells"
@@ -170,7 +171,7 @@ class _Found:
             markeredgecolor="black",
             markeredgewidth=1.6,
             linestyle="none",
-            label=f"critical: {waves}",
+            label=f"{word}: {waves}",
             clip_on=False,
             zorder=5,
         )
@@ -310,13 +311,15 @@ def _shade(axes: Axes, x: Array, y: Array, values: Array, label: str) -> None:
     """A map in grey, with its scale."""
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0, 1)
+    if high - low <= 1e-9 * abs(high):  # one value: a scale around it
+        low, high = low - 0.1 * (abs(low) or 1.0), high + 0.1 * (abs(high) or 1.0)
     shown = np.where(np.isposinf(values), high, values)
     mesh = axes.pcolormesh(x, y, shown, cmap="Greys", vmin=low - 0.1 * (high - low))
     mesh.set_rasterized(True)  # thousands of tiles: an image, in SVG too
-    mesh.set_clim(low, high + 0.8 * (high - low) + 1e-12)
+    mesh.set_clim(low, high + 0.8 * (high - low))
     assert axes.figure is not None
     bar = axes.figure.colorbar(mesh, ax=axes, label=label)
-    bar.ax.set_ylim(low, high if high > low else low + 1e-12)
+    bar.ax.set_ylim(low, high)
 
 
 # --- the stable region ------------------------------------------------------------

@@ -57,7 +57,7 @@ Examples:
 
 \b
 Pictures, side by side:
-  |G| over the waves, at both ends of the range of f', with the critical wave
+  |G| over the waves, at both ends of the range of f', with the least stable wave
   --plane A,B: where ω is stable if two parameters have other values; omega (or dt)
                may be one of them, and an array is taken in multiples of what it is
   where coefficients vary in space: the largest stable ω in each cell

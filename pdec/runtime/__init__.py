@@ -98,6 +98,7 @@ LAST = ("main",)
 IMPORTS = """\
 import contextlib
 import contextvars
+import dataclasses
 import difflib
 import functools
 import importlib

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 
@@ -40,7 +41,11 @@ def _judge_run(p: Arrays, run: _Run) -> Stability:
 def _judge_run(p: Arrays, run: _Run) -> Stability:
     """Work the verdict out, at the largest sample."""
     state, inputs = _handed_out(_judged_sample(run))
-    return stability(p, state=state, inputs=inputs)
+    report = stability(p, state=state, inputs=inputs)
+    given = {"state": run.z0, "inputs": run.inputs}
+    call = ", ".join(["p", *(f"{name}=…" for name, arrays in given.items() if arrays)])
+    at = f", sample {_largest_sample(run)}; to ask for the same: stability({call})"
+    return dataclasses.replace(report, about=report.about and report.about + at)
 
 
 def _judged_sample(run: _Run) -> tuple[State, Arrays | None]:

@@ -81,10 +81,7 @@ def _judged(c: Arrays, state: State, inputs: Mapping[str, Array] | None) -> _Lin
     rate, times = float(_clock(c)[1]), len(each)
     ordered = times == 1 or (len(samples) == 1 and times == MODEL.steps)
     complete = len(_JUDGED) in (1, MODEL.steps)
-    walled = {
-        place: np.concatenate([rows[place] for rows in each]) / rate
-        for place in each[0]
-    }
+    walled = {place: _stacked([a[place] for a in each]) / rate for place in each[0]}
     # [feature: decays]
     decays = np.diag([float(rate) for rate in _decays(c)])
     for place, a in walled.items():
@@ -109,6 +106,12 @@ def _judged(c: Arrays, state: State, inputs: Mapping[str, Array] | None) -> _Lin
 
 
 # [feature: jacobian]
+def _stacked(rows: list[Array]) -> Array:
+    """Join rows of several states; at a uniform one, one row stands for all."""
+    most = max(map(len, rows))
+    return np.concatenate([a.repeat(most // len(a), axis=0) for a in rows])
+
+
 def _within(rows: int, times: int) -> tuple[Array, bool]:
     """Return the rows that read no ghost cells, all if there are none; and whether."""
     space = [size for size, _, _ in _AXES]
