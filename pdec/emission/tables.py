@@ -37,7 +37,8 @@ def tables(derivation: Derivation, module: Module, more: Iterable[str] = ()) -> 
     model, arrays = derivation.model, module.arrays
     state = {n: arrays[n].padded_shape for n in model.fields}
     inputs = {n: arrays[n].padded_shape for n in model.inputs}
-    work = {
+    padded = [n for n in model.targets if n in arrays and arrays[n].padded]
+    work = {n: arrays[n].padded_shape for n in padded} | {
         name: array.padded_shape
         for name, array in {**arrays, **module.scratch}.items()
         if array.role in (Role.WORK, Role.READOUT, Role.LOSS) and array.per_sample
@@ -71,6 +72,9 @@ def tables(derivation: Derivation, module: Module, more: Iterable[str] = ()) -> 
         steps = f"range({every}, {model.steps + 1}, {every})"
         blocks.append("# after these steps the loss is taken; it is the mean over them")
         blocks.append(f"_SNAPSHOTS = {steps}")
+        cells = {n: _slices(arrays[n]) for n in padded}
+        blocks.append("# the cells of targets that have ghost cells")
+        blocks += table(f"_TARGET_CELLS: {places} = ", cells)
     blocks.append("\n".join(verdict.tables(derivation)))
     title = section("tables for the machinery below")
     return "\n".join([title, "", *blocks, *more]) + "\n"

@@ -18,7 +18,7 @@ _C: dict[str, tuple[int, ...]]
 _C_BAR: dict[str, tuple[int, ...]]
 _C_DOT: dict[str, tuple[int, ...]]
 _C_PLACES: dict[str, tuple[slice, ...]]  # where _SHARED lies within the margins
-_C_AROUND: dict[str, tuple[tuple[int, int, int, int], ...]]  # axis, low, high, ghosts
+_C_AROUND: dict[str, tuple[tuple[int, int, int], ...]]  # axis, first cell, last one
 _C_SUMMED: tuple[str, ...]  # of _C_BAR: those that are added to sums
 _TOGETHER: int  # samples that may take steps together: len(c[-1]) do
 _ROWS: tuple[int, int]  # the rows that a team shares out; (0, 0) if it cannot

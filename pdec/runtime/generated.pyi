@@ -26,6 +26,7 @@ _WORK: dict[str, tuple[int, ...]]  # work array -> shape
 _LINES: dict[str, tuple[str, slice]]  # line -> array of a tile, where in it; see _step
 _REPEATED: dict[str, tuple[str, tuple[int, ...]]]  # coefficient -> array, shape beside
 _SNAPSHOTS: range  # feature loss: after these steps it is taken; it is their mean
+_TARGET_CELLS: dict[str, tuple[slice, ...]]  # likewise: of targets with ghost cells
 _SHARED: dict[str, tuple[int, ...]]  # every array that receives cotangents in c_bar
 _WALLS: dict[str, tuple[str, ...]]  # feature at_risk: coefficient -> condition, params
 

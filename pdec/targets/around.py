@@ -17,7 +17,7 @@ import sympy
 
 from pdec.adjoints.adjoint import BAR
 from pdec.forms.statements import Array, Fold, Ghost, GhostRow, Map
-from pdec.forms.symbolic import Access, accesses, widened
+from pdec.forms.symbolic import accesses, widened
 from pdec.targets.body import split_mark
 from pdec.targets.nests import Nest, Piece, alone, gathers
 from pdec.targets.rings import narrowed
@@ -77,11 +77,11 @@ def filled(
     found: list[Piece] = []
     for piece in pieces:
         if isinstance(piece, Nest):
-            for name, corners, depths in beyond(piece, around, arrays):
+            for name, depths in beyond(piece, around, arrays).items():
                 array = arrays[split_mark(name)[0]]
                 if not array.per_sample:
                     continue  # filled once a call
-                for ghost in _ends(array.element().of(name), corners, depths, folds):
+                for ghost in _ends(name, array, depths, around, folds):
                     if ghost not in done:
                         found += [alone(m, axes) for m in ghost.maps]
                         done.add(ghost)
@@ -92,37 +92,43 @@ def filled(
 
 def beyond(
     nest: Nest, around: Collection[str], arrays: Mapping[str, Array]
-) -> list[tuple[str, bool, Depths]]:
-    """What a gather reads beyond ends: an array, if in corners too, how far by axis.
+) -> dict[str, Depths]:
+    """What a gather reads beyond the ends of rings: arrays, and how far.
 
-    Values that have ghost cells of their own, so many, are left out: they are filled.
+    Values that it reads beyond one end alone, within their own ghost cells, are left
+    out: those are filled.  Corners are so only where the way forward reads them.
     """
     found: dict[str, Depths] = {}
-    corners: set[str] = set()
     for access in (a for m in nest.maps for a in accesses(m.expr) if nest.gathered):
-        name = access.array
+        name, offsets = access.array, access.offsets
         ghosts = {a.name: a.ghosts for a in arrays[split_mark(name)[0]].axes}
-        offsets = {a: abs(k) for a, k in access.offsets.items() if a in around}
-        if not name.endswith(BAR) and all(k <= ghosts[a] for a, k in offsets.items()):
+        known = len(offsets) == 1 and not name.endswith(BAR)
+        if known and all(abs(k) <= ghosts[a] for a, k in offsets.items()):
             continue
-        for axis, depth in offsets.items():
+        for axis in offsets.keys() & around:
             depths = found.setdefault(name, {})
-            depths[axis] = max(depth, depths.get(axis, 0))
-        if len(offsets) > 1:
-            corners.add(name)
-    return [(name, name in corners, depths) for name, depths in found.items()]
+            depths[axis] = max(abs(offsets[axis]), depths.get(axis, 0))
+    return found
 
 
 def _ends(
-    element: Access, corners: bool, depths: Depths, folds: Mapping[str, Fold]
+    name: str,
+    array: Array,
+    depths: Depths,
+    around: Collection[str],
+    folds: Mapping[str, Fold],
 ) -> Iterable[Ghost]:
-    """Beyond both ends of each axis what is at the other one; then the corners too."""
-    index = element.index
+    """Beyond both ends of each axis what is at the other one, and in the corners."""
+    ghosts = {axis.name: axis.ghosts for axis in array.axes if axis.ghosts}
+    wide = {axis: k for axis, k in ghosts.items() if axis not in around}
     for axis, depth in sorted(depths.items(), reverse=True):
+        index = tuple(
+            (widened(n, wide[n]) if n in wide else n, k)
+            for n, k in array.element().index
+        )
         low, high = (
             tuple(GhostRow(((side, k, sympy.S.One),)) for k in range(depth))
             for side in (1, -1)
         )
-        yield Ghost(element.array, axis, index, low, high, folds[axis].origin)
-        if corners:
-            index = tuple((widened(n, depth) if n == axis else n, k) for n, k in index)
+        yield Ghost(name, axis, index, low, high, folds[axis].origin)
+        wide[axis] = depth

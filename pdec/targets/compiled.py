@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pdec.adjoints.adjoint import BAR
 from pdec.forms.statements import Array, Axis, Role, successor
 from pdec.forms.symbolic import TIME
-from pdec.targets.around import Depths, axes_around, beyond, filled, unfolded
+from pdec.targets.around import axes_around, beyond, filled, unfolded
 from pdec.targets.body import MARKS, Module, split_mark
 from pdec.targets.layout import INDENT, call, unpack
 from pdec.targets.loops import Loops
@@ -60,7 +60,7 @@ class Kernels:
     beside: set[str] = field(default_factory=set)  # their arrays
     meets: dict[str, set[int]] | None = None  # where teams do, if samples may have one
     around: frozenset[str] = frozenset()  # periodic axes without ghosts on the way back
-    beyond: dict[str, Depths] = field(default_factory=dict)  # what is read past ends
+    beyond: set[str] = field(default_factory=set)  # arrays that are read past ends
 
     @property
     def row(self) -> int:
@@ -150,9 +150,7 @@ class Kernels:
         pieces = schedule(listed, self.arrays, axes, around=self.around)
         for piece in pieces:
             if isinstance(piece, Nest):
-                for name, _, depths in beyond(piece, self.around, self.arrays):
-                    known = self.beyond.setdefault(name, {})
-                    known |= {a: max(k, known.get(a, 0)) for a, k in depths.items()}
+                self.beyond |= beyond(piece, self.around, self.arrays).keys()
         return filled(pieces, statements, self.around, self.arrays, axes)
 
     def _meetings(self, steps: Mapping[str, Function]) -> dict[str, set[int]] | None:

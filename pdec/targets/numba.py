@@ -139,20 +139,17 @@ def _tables(kernels: Kernels) -> list[str]:
 
 
 def _ends(kernels: Kernels) -> list[str]:
-    """What the way back reads of shared arrays beyond the ends of periodic axes."""
+    """Which shared arrays the way back reads beyond the ends of periodic axes."""
     found = {}
-    for name in kernels.shared():
-        array, depths, rows = kernels.arrays[name], kernels.beyond.get(name, {}), []
-        for number, axis in enumerate(array.axes):
-            if axis.name in depths:
+    for name in (n for n in kernels.shared() if n in kernels.beyond):
+        rows = []
+        for number, axis in enumerate(kernels.arrays[name].axes):
+            if axis.name in kernels.around:
                 low = kernels.margins[axis.name]
-                rows.append(
-                    f"({number}, {low}, {low + axis.size}, {depths[axis.name]})"
-                )
-        if rows:
-            found[name] = tuple_of(rows)
-    remark = "periodic axes of theirs: number, first cell, last, cells needed beyond"
-    return _table("_C_AROUND", remark, found, "tuple[int, int, int, int]")
+                rows.append(f"({number}, {low}, {low + axis.size})")
+        found[name] = tuple_of(rows)
+    remark = "of those that are read beyond the ends of rings: axis, where cells are"
+    return _table("_C_AROUND", remark, found, "tuple[int, int, int]")
 
 
 def _table(

@@ -99,10 +99,10 @@ def _with_margins(
         array = _zeros_of(shape, dtype)
         if name in c:
             array[_C_PLACES[name]] = c[name]
-        for axis, first, last, ghosts in _C_AROUND.get(name, ()):
-            cells = array.swapaxes(0, axis)
-            cells[first - ghosts : first] = cells[last - ghosts : last]
-            cells[last : last + ghosts] = cells[first : first + ghosts]
+        for axis, first, last in _C_AROUND.get(name, ()):
+            places = np.arange(array.shape[axis]) - first
+            around = first + places % (last - first)
+            array[...] = array.take(around, axis)
         found.append(array)
     return tuple(found)
 

@@ -20,6 +20,7 @@ from pdec.runtime.generated import (
     _INPUTS,
     _SNAPSHOTS,
     _STATE,
+    _TARGET_CELLS,
     MODEL,
     _coefficients_vjp,
     _initial_jvp,
@@ -167,7 +168,11 @@ def _set_targets(tile: _Tile, targets: Arrays, number: int) -> None:
     """Let v hold the targets of a snapshot; some are the same at all of them."""
     for name, y in targets.items():
         along = "t" in MODEL.targets[name].axes
-        tile.v[name] = y[tile.rows, number] if along else y[tile.rows]
+        values = y[tile.rows, number] if along else y[tile.rows]
+        if name in _TARGET_CELLS:
+            tile.v[name][_TARGET_CELLS[name]] = values
+        else:
+            tile.v[name] = values
 
 
 def _tile_losses(tile: _Tile, targets: Arrays, number: int) -> Array:
