@@ -58,7 +58,7 @@ def _reach(solve: Solve, model: Model) -> dict[str, int]:
         elif isinstance(statement, Map):
             reads = [a for a in accesses(statement.expr) if a.array in far]
             if reads and set(statement.over) & set(axes):
-                raise _not_local(model)
+                raise _not_local(model, statement.origin.location)
             for access in reads:
                 known = far.get(statement.writes, none)
                 moved = {
@@ -86,8 +86,10 @@ def _depth(ghost: Ghost) -> int:
     return max(cells, default=0)
 
 
-def _not_local(model: Model) -> ModelErrors:
-    span = next(iter(model.evolution.values())).span
+def _not_local(model: Model, place: str) -> ModelErrors:
+    spans = [value.span for value in model.evolution.values()]
+    here = [span for span in spans if model.source.location(span) == place]
+    span = (here or spans)[0]
     message = (
         f"scheme {model.scheme} solves for each cell together with those near it, "
         "and a sum over the grid reads them all"
