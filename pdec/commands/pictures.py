@@ -147,7 +147,7 @@ class _Found:
         if self.varies:
             band = Patch(facecolor="0.5", alpha=0.2, label="the cells (line: largest)")
             handles.append(band)
-        axes.legend(handles=handles, fontsize="small")
+        _explain(axes, handles=handles)
 
     def _mark_on_curve(self, axes: Axes) -> None:
         if len(self.axes) != 1:
@@ -213,7 +213,7 @@ class _Found:
         axes.set_xlabel(f"θ (radians per cell) along {a}, {a}{b} and {a}{b}{c}")
         axes.set_ylabel("growth in a step")
         _frame(axes)
-        axes.legend(fontsize="small")
+        _explain(axes)
 
     def _points(self, axes: Axes) -> None:
         """Without a grid: the eigenvalues of a step in the complex plane."""
@@ -273,6 +273,12 @@ class _Found:
         size, spacing, wraps = self.module._AXES[axis]
         low = self.origins[axis]
         return np.asarray(low + (np.arange(size) + (0.0 if wraps else 0.5)) * spacing)
+
+
+def _explain(axes: Axes, **given: Any) -> None:
+    """Put the legend below, where it covers no curve."""
+    place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
+    axes.legend(fontsize="small", ncols=2, frameon=False, **place, **given)
 
 
 def _frame(axes: Axes) -> None:
