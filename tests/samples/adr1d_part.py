@@ -159,6 +159,7 @@ _SHARED = {"W0": (), "W1": (), "W2": (), "b": (128,), "Z_m1": (), "Z_0": (), "Z_
 # inputs with their ghost cells, and their cells, after the batch axis
 _INPUTS: dict[str, tuple[int, ...]] = {}
 _SNAPSHOTS = range(16, 17)
+_TARGET_CELLS: dict[str, tuple[slice, ...]] = {}
 _INPUT_CELLS: dict[str, tuple[slice, ...]] = {}
 
 MODEL = Model(

@@ -185,6 +185,7 @@ def _penalty_vjp(c: Arrays, c_bar: Arrays) -> None:
 _STATE = {"z": (NX + 2, NY + 2)}
 _CELLS = {"z": (slice(None), slice(1, -1), slice(1, -1))}
 _SNAPSHOTS = range(STEPS, STEPS + 1)
+_TARGET_CELLS: dict[str, tuple[slice, ...]] = {}
 _INPUTS = {"img": (NX + 2, NY + 2)}
 _INPUT_CELLS = {"img": (slice(None), slice(1, -1), slice(1, -1))}
 _LINES: dict[str, tuple[str, slice]] = {}
