@@ -124,13 +124,8 @@ LINES = [
 ]
 
 
-@pytest.mark.parametrize(("written", "expected"), LINES)
-def test_spaces(written, expected):
-    assert formatted(GRID + written) == f"{GRID}{expected}\n"
-    assert formatted(GRID + expected) == f"{GRID}{expected}\n"
-
-
-NAMED = f"{GRID}field u(x), v(x)\nparam a(x), γ\nf(s) = s"
+NAMED = f"{GRID}field u(x), v(x)\nparam a(x), γ\nf(s) = s\n"
+# what is a product does not look like a call
 FACTORS = [
     ("Z = a u(1-u)", "Z = a u (1 - u)"),
     ("Z = a u²(1-u)", "Z = a u² (1 - u)"),
@@ -145,10 +140,13 @@ FACTORS = [
 ]
 
 
-@pytest.mark.parametrize(("written", "expected"), FACTORS)
-def test_a_product_does_not_look_like_a_call(written, expected):
-    assert formatted(f"{NAMED}\n{written}") == f"{NAMED}\n{expected}\n"
-    assert formatted(f"{NAMED}\n{expected}") == f"{NAMED}\n{expected}\n"
+CASES = [(GRID, *line) for line in LINES] + [(NAMED, *line) for line in FACTORS]
+
+
+@pytest.mark.parametrize(("head", "written", "expected"), CASES)
+def test_spaces(head, written, expected):
+    assert formatted(head + written) == f"{head}{expected}\n"
+    assert formatted(head + expected) == f"{head}{expected}\n"
 
 
 @pytest.mark.parametrize(

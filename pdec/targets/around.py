@@ -70,27 +70,32 @@ def filled(
     around: Collection[str],
     arrays: Mapping[str, Array],
     axes: tuple[str, ...],
-) -> list[Piece]:
-    """The pieces, and before a gather the ends of what it reads, set to the others."""
+) -> tuple[list[Piece], set[str]]:
+    """The pieces, and before a gather the ends of what it reads, set to the others.
+
+    Arrays that all samples share are filled once a call: those are named beside.
+    """
     folds = {s.ghost.axis: s for s in statements if isinstance(s, Fold)}
     done: set[Ghost] = set()
+    shared: set[str] = set()
     found: list[Piece] = []
     for piece in pieces:
         if isinstance(piece, Nest):
-            for name, depths in beyond(piece, around, arrays).items():
+            for name, depths in _beyond(piece, around, arrays).items():
                 array = arrays[split_mark(name)[0]]
                 if not array.per_sample:
-                    continue  # filled once a call
+                    shared.add(name)
+                    continue
                 for ghost in _ends(name, array, depths, around, folds):
                     if ghost not in done:
                         found += [alone(m, axes) for m in ghost.maps]
                         done.add(ghost)
             done = {ghost for ghost in done if ghost.array not in piece.writes()}
         found.append(piece)
-    return found
+    return found, shared
 
 
-def beyond(
+def _beyond(
     nest: Nest, around: Collection[str], arrays: Mapping[str, Array]
 ) -> dict[str, Depths]:
     """What a gather reads beyond the ends of rings: arrays, and how far.

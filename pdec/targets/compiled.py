@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pdec.adjoints.adjoint import BAR
 from pdec.forms.statements import Array, Axis, Role, successor
 from pdec.forms.symbolic import TIME
-from pdec.targets.around import axes_around, beyond, filled, unfolded
+from pdec.targets.around import axes_around, filled, unfolded
 from pdec.targets.body import MARKS, Module, split_mark
 from pdec.targets.layout import INDENT, call, unpack
 from pdec.targets.loops import Loops
-from pdec.targets.nests import Nest, Piece, carried_arrays, scalars, schedule
+from pdec.targets.nests import Piece, carried_arrays, scalars, schedule
 from pdec.targets.teams import meetings
 from pdec.targets.together import Function, together
 from pdec.targets.vectors import Part
@@ -60,7 +60,7 @@ class Kernels:
     beside: set[str] = field(default_factory=set)  # their arrays
     meets: dict[str, set[int]] | None = None  # where teams do, if samples may have one
     around: frozenset[str] = frozenset()  # periodic axes without ghosts on the way back
-    beyond: set[str] = field(default_factory=set)  # arrays that are read past ends
+    beyond: set[str] = field(default_factory=set)  # shared arrays read past ends
 
     @property
     def row(self) -> int:
@@ -148,10 +148,9 @@ class Kernels:
         """The pieces of a function, those that fill the ends of a ring among them."""
         listed, axes = unfolded(statements, self.around), self.module.axes
         pieces = schedule(listed, self.arrays, axes, around=self.around)
-        for piece in pieces:
-            if isinstance(piece, Nest):
-                self.beyond |= beyond(piece, self.around, self.arrays).keys()
-        return filled(pieces, statements, self.around, self.arrays, axes)
+        found, shared = filled(pieces, statements, self.around, self.arrays, axes)
+        self.beyond |= shared
+        return found
 
     def _meetings(self, steps: Mapping[str, Function]) -> dict[str, set[int]] | None:
         """Before which pieces of a step a team meets, if it can share samples out."""

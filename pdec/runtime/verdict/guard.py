@@ -40,17 +40,17 @@ def _judge_run(p: Arrays, run: _Run) -> Stability:
 # [feature: not ranged]
 def _judge_run(p: Arrays, run: _Run) -> Stability:
     """Work the verdict out, at the largest sample."""
-    state, inputs = _handed_out(_judged_sample(run))
+    k = _largest_sample(run)
+    state, inputs = _handed_out(_judged_sample(run, k))
     report = stability(p, state=state, inputs=inputs)
     given = {"state": run.z0, "inputs": run.inputs}
     call = ", ".join(["p", *(f"{name}=…" for name, arrays in given.items() if arrays)])
-    at = f", sample {_largest_sample(run)}; to ask for the same: stability({call})"
+    at = f", sample {k}; to ask for the same: stability({call})"
     return dataclasses.replace(report, about=report.about and report.about + at)
 
 
-def _judged_sample(run: _Run) -> tuple[State, Arrays | None]:
-    """Return the state and the inputs of the largest sample, what the verdict needs."""
-    k = _largest_sample(run)
+def _judged_sample(run: _Run, k: int) -> tuple[State, Arrays | None]:
+    """Return the state and the inputs of sample k, what the verdict needs."""
     chosen = {
         name: x[k] if x.ndim > len(MODEL.inputs[name].shape) else x
         for name, x in run.inputs.items()
@@ -133,7 +133,7 @@ def _may_grow(run: _Run) -> bool:
     # [end]
     # [feature: not ranged]
     c = {name: a.astype(np.float64) for name, a in run.c.items()}
-    found = _judged(c, *_judged_sample(run))
+    found = _judged(c, *_judged_sample(run, _largest_sample(run)))
     # [feature: not matrix]
     if found.rigorous and h <= _inherited(_max_norm_step(found.walled, found.slopes)):
         return False
